@@ -1,0 +1,1 @@
+"""The master: a core without I/O, a store, and a thin gRPC shell around both."""

@@ -1,0 +1,81 @@
+"""The contract between the master and its store; every backend passes the same tests."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+import msgspec
+
+from master.events import Write
+from master.records import AttemptRecord, ResultRecord, Snapshot, StoredTask, TaskState
+
+
+class TaskQuery(msgspec.Struct, frozen=True):
+    """Which tasks, newest submission first; `after` is the last page's last (submitted_at, task_id)."""
+
+    states: frozenset[TaskState] = frozenset()
+    user_id: str = ""
+    limit: int = 100
+    after: tuple[float, str] | None = None
+
+
+class Store(Protocol):
+    """Durable state of one master.
+
+    Ordering: commits take effect in the order in which they were called, and the writes of one commit in
+    their order. Durability: when `commit` returns, its writes survive a crash of the process and of the
+    machine. A read sees every commit that returned before it was called.
+    """
+
+    async def open(self) -> None:
+        """Create or migrate what is needed; refuses a store written by a newer version."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what is under way and let go; calling it again does nothing."""
+        ...
+
+    async def commit(self, writes: Sequence[Write]) -> None:
+        """Make all of the writes durable, or none.
+
+        Inserting a task, an attempt or a result that exists, or updating a task or ending an attempt that does
+        not, fails the commit: the core never asks for it, so it would be a bug or a second master. Putting
+        replaces, and removing what is not there is nothing.
+
+        Raises
+        ------
+        StoreConflictError
+            When the writes do not fit what is stored; nothing was written.
+        StoreUnavailableError
+            When the backend cannot be written now; nothing was written.
+        """
+        ...
+
+    async def load(self) -> Snapshot:
+        """Everything that a master needs to go on after a restart."""
+        ...
+
+    async def find_tasks(self, task_ids: Collection[str]) -> dict[str, StoredTask]:
+        """The tasks of these ids; an id that is not stored is not in the answer."""
+        ...
+
+    async def list_tasks(self, query: TaskQuery) -> list[StoredTask]:
+        """One page of tasks, newest submission first, ties by descending task id."""
+        ...
+
+    async def attempts(self, task_id: str) -> list[AttemptRecord]:
+        """The task's attempts in order; empty for an unknown task."""
+        ...
+
+    async def result(self, task_id: str) -> ResultRecord | None:
+        """The task's recorded outcome; None when it has none."""
+        ...
+
+    async def count_tasks(self) -> dict[TaskState, int]:
+        """How many tasks are in each state; a state without tasks is not in the answer."""
+        ...
+
+
+class StoreConflictError(Exception):
+    """The writes do not fit what is stored."""
