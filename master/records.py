@@ -27,7 +27,7 @@ _TERMINAL = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLE
 
 
 class Submission(msgspec.Struct, frozen=True):
-    """A task as a client gave it; cpu in cores, memory and storage in GiB, gpu in devices, instants in Unix seconds.
+    """A task as a client gave it: cores, GiB, devices, Unix seconds; empty or 0 where it left the choice to us.
 
     `task_id` is never empty here: the shell makes one when the client gave none, and says so in `id_given`.
     """
@@ -96,7 +96,7 @@ class AttemptEnd(StrEnum):
 
 
 class AttemptRecord(msgspec.Struct, frozen=True):
-    """One placement: what the scheduler decided and what the worker had available at that moment, before the reservation."""
+    """One placement: the decision, and the worker's load and available amounts just before the reservation."""
 
     task_id: str
     attempt: int
@@ -113,7 +113,10 @@ class AttemptRecord(msgspec.Struct, frozen=True):
 
 
 class ResultRecord(msgspec.Struct, frozen=True):
-    """The one recorded outcome of a task that ran; instants by the master's clock, `runtime_s` by the worker's."""
+    """The one recorded outcome of a task that ran.
+
+    The instants lie between assignment and report by the master's clock; `runtime_s` is the worker's own.
+    """
 
     task_id: str
     attempt: int
@@ -131,7 +134,7 @@ class ResultRecord(msgspec.Struct, frozen=True):
 
 
 class WorkerRecord(msgspec.Struct, frozen=True):
-    """A registered worker; `address` is empty for one that keeps a session open instead of serving AssignTask."""
+    """A registered worker; `address` is empty for one that keeps a session open and serves no AssignTask."""
 
     worker_id: str
     cpu: float
@@ -147,7 +150,8 @@ class WorkerRecord(msgspec.Struct, frozen=True):
 class Snapshot(msgspec.Struct, frozen=True):
     """What a master needs to go on after a restart.
 
-    `tasks` holds every task that is not finished and every task of an open attempt; `attempts` the attempts that have not ended.
+    `tasks` holds every task that is not finished and every task of an open attempt; `attempts` holds the
+    open attempts, those that have not ended.
     """
 
     tasks: tuple[StoredTask, ...] = ()

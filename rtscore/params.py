@@ -138,6 +138,8 @@ class GAParams(msgspec.Struct, frozen=True):
 
 
 def _mapping(field: str, value: object) -> Mapping[Any, Any]:
+    if value is None:
+        return {}
     if not isinstance(value, Mapping):
         raise ParamsError(f"{field} is {value!r}; an object is allowed")
     return value
@@ -155,7 +157,9 @@ _GROUPS: tuple[tuple[str, str, type[_Weights]], ...] = (
 def params_to_dict(params: GAParams) -> dict[str, Any]:
     """The parameters in the layout of the file, as plain dicts and floats."""
     document: dict[str, Any] = {
-        key: {name.capitalize(): value for name, value in msgspec.structs.asdict(getattr(params, field)).items()}
+        key: {
+            name.capitalize(): value for name, value in msgspec.structs.asdict(getattr(params, field)).items()
+        }
         for key, field, _ in _GROUPS
     }
     document["AffinityMatrix"] = {task_type: dict(row) for task_type, row in params.affinity.items()}
@@ -178,13 +182,13 @@ def params_from_dict(document: object) -> GAParams:
         raise ParamsError(f"the document is {type(document).__name__}; an object is allowed")
     fields: dict[str, Any] = {}
     for key, field, kind in _GROUPS:
-        group = _mapping(key, document.get(key) or {})
+        group = _mapping(key, document.get(key))
         names = {name.capitalize(): name for name in kind.__struct_fields__}
         fields[field] = kind(**{names[k]: v for k, v in group.items() if k in names})
     return GAParams(
-        affinity=_mapping("AffinityMatrix", document.get("AffinityMatrix") or {}),
-        penalty=_mapping("PenaltyVector", document.get("PenaltyVector") or {}),
-        meta=_mapping("Meta", document.get("Meta") or {}),
+        affinity=_mapping("AffinityMatrix", document.get("AffinityMatrix")),
+        penalty=_mapping("PenaltyVector", document.get("PenaltyVector")),
+        meta=_mapping("Meta", document.get("Meta")),
         **fields,
     )
 

@@ -39,9 +39,9 @@ class Store(Protocol):
     async def commit(self, writes: Sequence[Write]) -> None:
         """Make all of the writes durable, or none.
 
-        Inserting a task, an attempt or a result that exists, or updating a task or ending an attempt that does
-        not, fails the commit: the core never asks for it, so it would be a bug or a second master. Putting
-        replaces, and removing what is not there is nothing.
+        Inserting a task, an attempt or a result that exists, or updating a task or ending an attempt that
+        does not, fails the commit: the core never asks for it, so it would be a bug or a second master.
+        Putting replaces, and removing what is not there is nothing.
 
         Raises
         ------
