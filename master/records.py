@@ -27,7 +27,9 @@ _TERMINAL = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLE
 
 
 class Submission(msgspec.Struct, frozen=True):
-    """A task as a client gave it: cores, GiB, devices, Unix seconds; empty or 0 where it left the choice to us.
+    """A task as a client gave it; a field is empty or 0 where the choice was left to us.
+
+    Units: cpu in cores, memory and storage in GiB, gpu in devices, deadline in Unix seconds.
 
     `task_id` is never empty here: the shell makes one when the client gave none, and says so in `id_given`.
     """
@@ -96,7 +98,7 @@ class AttemptEnd(StrEnum):
 
 
 class AttemptRecord(msgspec.Struct, frozen=True):
-    """One placement: the decision, and the worker's load and available amounts just before the reservation."""
+    """One placement: the decision, and the worker's load and available amounts just before it."""
 
     task_id: str
     attempt: int
