@@ -1,0 +1,64 @@
+# `make help` lists the targets. Everything is built into .venv; nothing else on the machine is touched.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+# The first Python that is new enough; PYTHON=... overrides.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+BIN := .venv/bin
+NATIVE := pyproject.toml setup.py CMakeLists.txt $(wildcard rtscore/_kernel/*.hpp rtscore/_kernel/*.pyx rtscore/_kernel/*.pxd)
+ARGS ?=
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: .venv/cluster.stamp ## build, then run a master, four workers and real tasks (ARGS="--json")
+	@$(BIN)/rts demo $(ARGS)
+
+.PHONY: test
+test: .venv/dev.stamp ## build, then run the whole test suite (ARGS="-k name")
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: .venv/dev.stamp ## ruff format and check, mypy strict
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.PHONY: format
+format: .venv/dev.stamp ## let ruff mend what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: bench
+bench: .venv/dev.stamp ## the benchmarks under pytest-benchmark
+	$(BIN)/python -m pytest benchmarks/bench_*.py --benchmark-only $(ARGS)
+
+.PHONY: kill-test
+kill-test: .venv/dev.stamp ## kill -9 the master 100 times under load (RTS_KILL_ROUNDS=n)
+	RTS_KILL_ROUNDS=$${RTS_KILL_ROUNDS:-100} $(BIN)/python -m pytest tests/e2e/test_kill.py -s --timeout 3600 $(ARGS)
+
+.PHONY: proto
+proto: .venv/dev.stamp ## regenerate rtscore/rpc from proto/
+	PATH="$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I rtscore/rpc=proto --python_out=. \
+		--grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. \
+		rtscore/rpc/cluster.proto rtscore/rpc/scheduler.proto
+
+.PHONY: clean
+clean: ## remove everything that was built
+	rm -rf .venv build dist *.egg-info rtscore/_kernel/*.so
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "rtscore needs Python 3.11 or newer, and none was found: install one, or name it with PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "rtscore needs Python 3.11 or newer, and $(PYTHON) is `$(PYTHON) -V 2>&1`: name another with PYTHON=..." >&2; exit 1; }
+	@command -v "$${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || { echo "rtscore compiles its kernel and found no C++ compiler: install g++ or clang++, or name one with CXX=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' || { echo "rtscore compiles its kernel and $(PYTHON) has no header files: install its development package (Debian: python3-dev)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "rtscore builds into a virtual environment and $(PYTHON) cannot make one: install its venv package (Debian: python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/%.stamp: .venv/bin/python $(NATIVE)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[$*]"
+	@touch $@

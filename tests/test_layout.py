@@ -1,0 +1,108 @@
+"""The arrows of ARCHITECTURE.md: which package may import which, read from the sources."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS = {"rtscore", "aod", "master", "worker", "benchmarks", "tests"}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file names in an import, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def files(*places: str) -> list[Path]:
+    found: list[Path] = []
+    for place in places:
+        path = ROOT / place
+        found += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    return found
+
+
+def arrows(places: list[Path]) -> set[tuple[str, str]]:
+    return {
+        (str(path.relative_to(ROOT)), name)
+        for path in places
+        for name in imports(path)
+        if name.split(".")[0] in OURS
+    }
+
+
+def test_the_reader_of_imports_sees_them_all(tmp_path: Path) -> None:
+    source = tmp_path / "x.py"
+    source.write_text("import a.b\nfrom c import d\ndef f():\n    import e\n")
+    assert set(imports(source)) == {"a.b", "c.d", "e"}
+
+
+# Who may import whom. The command line starts every process, so it alone may reach over to the worker.
+@pytest.mark.parametrize(
+    ("importers", "allowed"),
+    [
+        (["rtscore"], {"rtscore"}),
+        (["aod"], {"rtscore", "aod"}),
+        (["worker"], {"rtscore", "worker"}),
+        (["master"], {"rtscore", "master"}),
+    ],
+)
+def test_a_package_imports_only_what_the_layout_allows(importers: list[str], allowed: set[str]) -> None:
+    wrong = {
+        (path, name)
+        for path, name in arrows(files(*importers))
+        if name.split(".")[0] not in allowed and not path.startswith("master/cli/")
+    }
+    assert not wrong
+
+
+def test_the_command_line_is_not_imported_by_the_master() -> None:
+    wrong = {
+        (path, name)
+        for path, name in arrows(files("master"))
+        if name.startswith("master.cli") and not path.startswith("master/cli/")
+    }
+    assert not wrong
+
+
+def test_nothing_imports_tests_or_benchmarks() -> None:
+    wrong = {
+        (path, name)
+        for path, name in arrows(files("rtscore", "aod", "master", "worker"))
+        if name.split(".")[0] in {"tests", "benchmarks"}
+    }
+    assert not wrong
+
+
+def test_a_worker_needs_of_rtscore_only_the_wire_and_the_errors() -> None:
+    wrong = {
+        (path, name)
+        for path, name in arrows(files("worker"))
+        if name.startswith("rtscore") and not name.startswith(("rtscore.rpc", "rtscore.errors"))
+    }
+    assert not wrong
+
+
+def test_the_core_does_no_io() -> None:
+    banned = {"asyncio", "grpc", "sqlite3", "socket", "threading", "time", "random", "os", "pathlib", "logging"}
+    for core in ("master/cluster.py", "master/queue.py", "master/events.py", "master/records.py"):
+        named = {name.split(".")[0] for name in imports(ROOT / core)}
+        assert not named & (banned | {"structlog"}), core
+
+
+def test_only_convert_and_the_wire_know_both_messages_and_records() -> None:
+    both = {
+        str(path.relative_to(ROOT))
+        for path in files("master")
+        if any("_pb2" in name and "_grpc" not in name for name in imports(path))
+        and any(name.startswith("master.records") for name in imports(path))
+    }
+    assert both <= {"master/convert.py"}
