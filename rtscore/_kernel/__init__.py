@@ -1,0 +1,1 @@
+"""The native decision kernel: C++ computes, Cython calls; the modules above explain."""

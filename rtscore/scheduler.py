@@ -1,0 +1,111 @@
+"""The scheduler: parameters bound to a table, decisions made by the kernel."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from rtscore._kernel.records import Decision
+from rtscore._kernel.selector import Policy, Selector
+from rtscore.params import GAParams
+from rtscore.round_robin import RoundRobinScheduler
+from rtscore.tasks import TASK_TYPES, Task
+from rtscore.workers import WorkerTable
+
+
+@runtime_checkable
+class Scheduler(Protocol):
+    """What a placement policy implements."""
+
+    @property
+    def name(self) -> str:
+        """The policy's name in settings and metrics."""
+        ...
+
+    def select_worker(self, task: Task, now: float | None = None) -> Decision:
+        """Return where a task goes; reserves nothing."""
+        ...
+
+    def reset(self) -> None:
+        """Forget what was remembered from one decision to the next."""
+        ...
+
+
+class _Scores:
+    """Gives a policy's slots the scores of the workers in them; unknown workers keep theirs for when they join."""
+
+    def __init__(self, params: GAParams) -> None:
+        self._rows = [(index, params.affinity.get(name)) for index, name in enumerate(TASK_TYPES)]
+        self._penalty = params.penalty
+
+    def fill(self, policy: Policy, table: WorkerTable) -> None:
+        """Set every score whose worker is in the table."""
+        for index, row in self._rows:
+            for worker_id, score in (row or {}).items():
+                if worker_id in table:
+                    policy.set_affinity(index, table.slot(worker_id), score)
+        for worker_id, score in self._penalty.items():
+            if worker_id in table:
+                policy.set_penalty(table.slot(worker_id), score)
+
+    def join(self, policy: Policy, slot: int, worker_id: str | None) -> None:
+        """Set the scores of one slot whose worker changed; None means it is free."""
+        for index, row in self._rows:
+            if row is not None:
+                policy.set_affinity(index, slot, row.get(worker_id, 0.0) if worker_id else 0.0)
+        if self._penalty:
+            policy.set_penalty(slot, self._penalty.get(worker_id, 0.0) if worker_id else 0.0)
+
+
+class RTSScheduler(Selector):
+    """Chooses the feasible worker of least risk of missing the deadline.
+
+    Thread safety: the GIL. A decision holds it throughout, so it sees one state of the table; `params` are built
+    aside and swapped by one assignment, so it uses the old set or the new one.
+
+    Parameters
+    ----------
+    table : WorkerTable
+    params : GAParams, optional
+        `GAParams.default()` when None.
+    fallback : Scheduler, optional
+        Decides when workers fit but none has a finite risk; `RoundRobinScheduler(table)` when None.
+    """
+
+    __slots__ = ("_params",)
+
+    def __init__(
+        self, table: WorkerTable, params: GAParams | None = None, fallback: Scheduler | None = None
+    ) -> None:
+        self._params = GAParams.default() if params is None else params
+        self._adopt(_policy(table, self._params), RoundRobinScheduler(table) if fallback is None else fallback)
+
+    @property
+    def name(self) -> str:
+        """The scheduler's name in settings and metrics."""
+        return "rts"
+
+    @property
+    def params(self) -> GAParams:
+        """The parameters in use; assigning swaps them atomically, ids of unknown workers wait for their join."""
+        return self._params
+
+    @params.setter
+    def params(self, params: GAParams) -> None:
+        policy = _policy(self.table, params)
+        self._params = params
+        self._adopt(policy, self.fallback)
+
+    def reset(self) -> None:
+        """Reset the fallback; the model itself remembers nothing from one decision to the next."""
+        self.fallback.reset()
+
+
+def _policy(table: WorkerTable, params: GAParams) -> Policy:
+    if not isinstance(params, GAParams):
+        raise TypeError(f"params takes GAParams, not {type(params).__name__}")
+    scores = _Scores(params)
+    policy = Policy(table, scores.join)
+    theta, risk = params.theta, params.risk
+    policy.set_weights((theta.theta1, theta.theta2, theta.theta3, theta.theta4), risk.alpha, risk.beta)
+    scores.fill(policy, table)
+    return policy
