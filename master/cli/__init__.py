@@ -1,0 +1,1 @@
+"""`rts`: the command line of the master, the workers and their users."""
