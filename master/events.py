@@ -98,6 +98,16 @@ class AttemptRefused(msgspec.Struct, frozen=True):
     reason: str
 
 
+class WorkerSilent(msgspec.Struct, frozen=True):
+    """The connection to a worker broke: nothing is placed there until it is heard from again.
+
+    Without it the core would go on placing there for three heartbeats, and each such task would lose an
+    attempt.
+    """
+
+    worker_id: str
+
+
 class WorkerLeft(msgspec.Struct, frozen=True):
     """A clean goodbye: what runs there is given up now, without waiting for silence."""
 
@@ -128,6 +138,7 @@ Event = (
     | AttemptStarted
     | AttemptFinished
     | AttemptRefused
+    | WorkerSilent
     | WorkerLeft
     | Drain
     | Tick
