@@ -1,0 +1,206 @@
+"""The master's settings: from flags, then the environment, then a file, then defaults."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be: the message names the key, the value and where it came from."""
+
+
+class MasterConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How a master runs; seconds where a name ends in `_s`.
+
+    `listen` is host:port, port 0 takes a free one. `store` is the file of the embedded store. `params` is a
+    parameter file, empty for the defaults; it is looked at again every `params_reload_interval_s`. A worker
+    that has been silent for three heartbeats and then `worker_grace_s` is lost. `stop_grace_s` bounds a
+    graceful stop.
+    """
+
+    listen: str = "127.0.0.1:7070"
+    store: str = ".rts/master.db"
+    scheduler: str = "rts"
+    params: str = ""
+    params_reload_interval_s: float = 30.0
+    sla_multiplier: float = 2.0
+    max_attempts: int = 3
+    heartbeat_interval_s: float = 2.0
+    worker_grace_s: float = 10.0
+    stop_grace_s: float = 10.0
+    insecure: bool = False
+    log_level: str = "info"
+    log_format: str = "console"
+
+
+_UNITS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def duration(value: object) -> float:
+    """Seconds of 30, "30", "30s", "500ms", "2m" or "1h"."""
+    match = re.fullmatch(r"\s*([0-9.]+)\s*(ms|s|m|h|)\s*", str(value))
+    if match is None:
+        raise ValueError('a number of seconds, or one with a unit as in "30s", "500ms", "2m" is allowed')
+    return _positive(float(match[1]) * _UNITS[match[2]])
+
+
+def _positive(value: object) -> float:
+    number = float(str(value))
+    if not (number > 0.0 and math.isfinite(number)):
+        raise ValueError("a finite number above 0 is allowed")
+    return number
+
+
+def _count(value: object) -> int:
+    number = int(str(value))
+    if number < 1:
+        raise ValueError("a whole number of at least 1 is allowed")
+    return number
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("text is allowed")
+    return value
+
+
+def _flag(value: object) -> bool:
+    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
+    if (answer := words.get(str(value).lower())) is None:
+        raise ValueError("true or false is allowed")
+    return answer
+
+
+def _one_of(*allowed: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if value not in allowed:
+            raise ValueError(f"allowed are {', '.join(allowed)}")
+        return str(value)
+
+    return read
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of "host:port" or "[v6]:port"."""
+    host, colon, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (colon and host and port.isdecimal() and int(port) <= 65535):
+        raise ValueError("host:port is allowed, with a port up to 65535")
+    return host, int(port)
+
+
+def _address(value: object) -> str:
+    split_address(_text(value))
+    return str(value)
+
+
+# The key, its environment variable, and how its value is read.
+_SETTINGS: tuple[tuple[str, str, Callable[[object], Any]], ...] = (
+    ("listen", "RTS_LISTEN", _address),
+    ("store", "RTS_STORE", _text),
+    ("scheduler", "RTS_SCHEDULER", _one_of("rts", "round-robin")),
+    ("params", "RTS_PARAMS", _text),
+    ("params_reload_interval_s", "RTS_PARAMS_RELOAD_INTERVAL", duration),
+    ("sla_multiplier", "SCHED_SLA_MULTIPLIER", _positive),
+    ("max_attempts", "RTS_MAX_ATTEMPTS", _count),
+    ("heartbeat_interval_s", "RTS_HEARTBEAT_INTERVAL", duration),
+    ("worker_grace_s", "RTS_WORKER_GRACE", duration),
+    ("stop_grace_s", "RTS_STOP_GRACE", duration),
+    ("insecure", "RTS_INSECURE", _flag),
+    ("log_level", "RTS_LOG_LEVEL", _one_of("debug", "info", "warning", "error")),
+    ("log_format", "RTS_LOG_FORMAT", _one_of("console", "json")),
+)
+
+
+def load_config(
+    flags: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+    file: str | os.PathLike[str] | None = None,
+) -> MasterConfig:
+    """The settings from all their sources.
+
+    Parameters
+    ----------
+    flags : mapping
+        By field name; None means that the flag was not given.
+    environ : mapping
+        `os.environ` when None.
+    file : path
+        TOML with the field names as keys; None means that there is no file.
+
+    Raises
+    ------
+    ConfigError
+        When a value cannot be, a key does not exist, the file cannot be read, or the address is not loopback
+        and `insecure` is not set.
+    """
+    environ = os.environ if environ is None else environ
+    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    in_file = _read(file) if file is not None else {}
+    known = {key for key, _, _ in _SETTINGS}
+    for source, mapping in (("flags", given), (f"file {file}", in_file)):
+        for key in mapping:
+            if key not in known:
+                raise ConfigError(f"{key} ({source}): no such setting; known are {', '.join(sorted(known))}")
+    values: dict[str, Any] = {}
+    for key, variable, read in _SETTINGS:
+        for source, mapping, name in (
+            (f"flag --{key.removesuffix('_s').replace('_', '-')}", given, key),
+            (f"environment {variable}", environ, variable),
+            (f"file {file}", in_file, key),
+        ):
+            if name in mapping:
+                values[key] = _value(read, key, mapping[name], source)
+                break
+    config = MasterConfig(**values)
+    refuse_open_address(config)
+    return config
+
+
+def refuse_open_address(config: MasterConfig) -> None:
+    """Workers run what clients send, so an open port is a shell for everyone.
+
+    Raises
+    ------
+    ConfigError
+        When others than this machine could connect and nobody said that this is intended.
+    """
+    host, _ = split_address(config.listen)
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if not (loopback or config.insecure):
+        raise ConfigError(
+            f"listen: {config.listen} can be reached from other machines, and whoever reaches the master "
+            "runs commands on its workers; TLS and tokens are not there yet, so use a loopback address as "
+            "127.0.0.1, or say --insecure"
+        )
+
+
+def _read(file: str | os.PathLike[str]) -> Mapping[str, object]:
+    try:
+        return tomllib.loads(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"file {file}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"file {file}: not TOML: {error}") from None
+
+
+def _value(read: Callable[[object], Any], key: str, value: object, source: str) -> Any:
+    try:
+        return read(value)
+    except ValueError as error:
+        reason = str(error)
+        if not reason.endswith("allowed") and "allowed" not in reason:
+            reason = "a number is allowed"
+        raise ConfigError(f"{key}: {value!r} came from {source}; {reason}") from None

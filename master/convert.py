@@ -1,0 +1,228 @@
+"""Between the messages of the wire and the records of the master; the only module that knows both."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import uuid
+from collections.abc import Iterable
+
+import msgspec
+
+from master.errors import InvalidRequestError
+from master.events import AttemptFinished, AttemptId, AttemptRefused, AttemptStarted, Heartbeat
+from master.records import AttemptRecord, StoredTask, Submission, TaskSpec, TaskState, WorkerRecord
+from master.store.base import TaskQuery
+from rtscore.rpc import cluster_pb2, scheduler_pb2
+
+PAGE_DEFAULT = 100
+PAGE_MAX = 1_000
+
+_TO_WIRE = {state: scheduler_pb2.TaskState.Value(state.name) for state in TaskState}
+_FROM_WIRE = {number: state for state, number in _TO_WIRE.items()}
+_cursor = msgspec.json.Decoder(tuple[float, str])
+
+
+# ---- tasks ----
+
+
+def submission(spec: scheduler_pb2.TaskSpec) -> Submission:
+    """A client's task; makes an id when none is given."""
+    task_id = spec.task_id
+    return Submission(
+        task_id or uuid.uuid4().hex,
+        spec.user_id,
+        spec.command,
+        spec.docker_image,
+        spec.cpu,
+        spec.memory,
+        spec.gpu,
+        spec.storage,
+        spec.task_type,
+        spec.sla_multiplier,
+        spec.deadline,
+        spec.time_limit_s,
+        bool(task_id),
+    )
+
+
+def task_info(task: StoredTask, reason: str | None = None) -> scheduler_pb2.TaskInfo:
+    """A task as clients see it: the choices that were left to us are filled in.
+
+    `reason` replaces the recorded one; a queued task has its reason only on demand.
+    """
+    spec, status = task.spec, task.status
+    given = spec.submission
+    return scheduler_pb2.TaskInfo(
+        spec=scheduler_pb2.TaskSpec(
+            task_id=given.task_id,
+            user_id=given.user_id,
+            command=given.command,
+            docker_image=given.docker_image,
+            cpu=given.cpu,
+            memory=given.memory,
+            gpu=given.gpu,
+            storage=given.storage,
+            task_type=spec.task_type,
+            sla_multiplier=spec.sla_multiplier,
+            deadline=spec.deadline,
+            time_limit_s=given.time_limit_s,
+        ),
+        state=_TO_WIRE[status.state],
+        attempt=status.attempt,
+        worker_id=status.worker_id,
+        tau=spec.tau,
+        submitted_at=spec.submitted_at,
+        assigned_at=status.assigned_at,
+        started_at=status.started_at,
+        finished_at=status.finished_at,
+        runtime_s=status.runtime_s,
+        exit_code=status.exit_code,
+        sla_success=status.sla_success,
+        reason=status.reason if reason is None else reason,
+    )
+
+
+def assignment(spec: TaskSpec, worker_id: str, attempt: int) -> cluster_pb2.Task:
+    """What a worker needs to run a task."""
+    given = spec.submission
+    return cluster_pb2.Task(
+        task_id=given.task_id,
+        docker_image=given.docker_image,
+        command=given.command,
+        req_cpu=given.cpu,
+        req_memory=given.memory,
+        req_storage=given.storage,
+        req_gpu=given.gpu,
+        target_worker_id=worker_id,
+        user_id=given.user_id,
+        task_type=spec.task_type,
+        attempt=attempt,
+        time_limit_s=given.time_limit_s,
+    )
+
+
+def task_query(request: scheduler_pb2.ListTasksRequest) -> TaskQuery:
+    """A page of a listing.
+
+    Raises
+    ------
+    InvalidRequestError
+        When a state, the page size or the page token cannot be.
+    """
+    states = set()
+    for number in request.states:
+        if number not in _FROM_WIRE:
+            allowed = ", ".join(f"{n} ({s.value})" for n, s in _FROM_WIRE.items())
+            raise InvalidRequestError("states", f"{number} came; allowed are {allowed}")
+        states.add(_FROM_WIRE[number])
+    if request.page_size > PAGE_MAX:
+        raise InvalidRequestError("page_size", f"{request.page_size} came; at most {PAGE_MAX} is allowed")
+    after = _decode_token(request.page_token) if request.page_token else None
+    return TaskQuery(frozenset(states), request.user_id, request.page_size or PAGE_DEFAULT, after)
+
+
+def page_token(last: StoredTask) -> str:
+    """Where the page after this task begins."""
+    cursor = msgspec.json.encode((last.spec.submitted_at, last.spec.task_id))
+    return base64.urlsafe_b64encode(cursor).decode()
+
+
+def _decode_token(token: str) -> tuple[float, str]:
+    try:
+        return _cursor.decode(base64.b64decode(token, altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError, msgspec.DecodeError):
+        raise InvalidRequestError(
+            "page_token", f"{token[:64]!r} came; only a next_page_token of this master is allowed"
+        ) from None
+
+
+# ---- workers ----
+
+
+def worker_record(info: cluster_pb2.WorkerInfo, executors: Iterable[str], now: float) -> WorkerRecord:
+    """A worker as it introduces itself."""
+    return WorkerRecord(
+        info.worker_id,
+        info.total_cpu,
+        info.total_memory,
+        info.total_gpu,
+        info.total_storage,
+        address=info.worker_ip,
+        executors=tuple(executors),
+        registered_at=now,
+    )
+
+
+def attempt_id(ref: scheduler_pb2.AttemptRef) -> AttemptId:
+    """A task's attempt."""
+    return AttemptId(ref.task_id, ref.attempt)
+
+
+def attempt_ref(attempt: AttemptId) -> scheduler_pb2.AttemptRef:
+    """A task's attempt, for the wire."""
+    return scheduler_pb2.AttemptRef(task_id=attempt.task_id, attempt=attempt.attempt)
+
+
+def heartbeat(worker_id: str, beat: cluster_pb2.Heartbeat, *, claims: bool) -> Heartbeat:
+    """A sign of life; with `claims`, its running tasks are what the worker says it runs."""
+    live = tuple(AttemptId(t.task_id, t.attempt) for t in beat.running_tasks) if claims else None
+    return Heartbeat(worker_id, beat.cpu_usage, beat.memory_usage, beat.gpu_usage, live)
+
+
+def started(worker_id: str, message: scheduler_pb2.AttemptStarted) -> AttemptStarted:
+    """A command that runs."""
+    return AttemptStarted(worker_id, attempt_id(message.attempt), message.started_at)
+
+
+def refused(worker_id: str, message: scheduler_pb2.AttemptRefused) -> AttemptRefused:
+    """An assignment that was not taken."""
+    return AttemptRefused(worker_id, attempt_id(message.attempt), message.reason)
+
+
+def finished(worker_id: str, result: cluster_pb2.TaskResult) -> AttemptFinished:
+    """A result; of an agent that does not know attempts too.
+
+    Raises
+    ------
+    InvalidRequestError
+        When the status is neither of the two.
+    """
+    if result.status not in ("success", "failed"):
+        raise InvalidRequestError(
+            "status", f"{result.status!r} came for task {result.task_id}; allowed are success, failed"
+        )
+    return AttemptFinished(
+        worker_id,
+        AttemptId(result.task_id, result.attempt),
+        result.status == "success",
+        result.exit_code,
+        _finite(result.started_at),
+        _finite(result.finished_at),
+        _finite(result.runtime_s),
+        result.logs,
+        result.result_location,
+        tuple(result.output_files),
+        result.reason,
+    )
+
+
+def _finite(value: float) -> float:
+    # A worker's broken clock is the same as none.
+    return value if math.isfinite(value) and value > 0.0 else 0.0
+
+
+def placement(record: AttemptRecord) -> scheduler_pb2.PlacementRecord:
+    """The recorded decision of an attempt."""
+    return scheduler_pb2.PlacementRecord(
+        worker_id=record.worker_id,
+        attempt=record.attempt,
+        source=record.source,
+        risk=record.risk,
+        load_at_start=record.load_at_start,
+        cpu_avail=record.cpu_avail,
+        memory_avail=record.memory_avail,
+        gpu_avail=record.gpu_avail,
+        assigned_at=record.assigned_at,
+    )

@@ -1,0 +1,124 @@
+"""Turns exceptions into status codes with a sentence; the only place that knows which is which."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn
+
+import grpc
+import structlog
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from master.errors import (
+    InvalidRequestError,
+    MasterError,
+    NotAllowedError,
+    StoreUnavailableError,
+    TaskExistsError,
+    UnknownTaskError,
+    UnknownWorkerIdError,
+)
+
+log = structlog.get_logger(__name__)
+
+_CODES: dict[type[MasterError], grpc.StatusCode] = {
+    InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
+    TaskExistsError: grpc.StatusCode.ALREADY_EXISTS,
+    UnknownTaskError: grpc.StatusCode.NOT_FOUND,
+    UnknownWorkerIdError: grpc.StatusCode.NOT_FOUND,
+    NotAllowedError: grpc.StatusCode.FAILED_PRECONDITION,
+    StoreUnavailableError: grpc.StatusCode.UNAVAILABLE,
+}
+
+Handler = grpc.RpcMethodHandler[Any, Any]
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def status_code(error: MasterError) -> grpc.StatusCode:
+    """The code that clients see for an error of the master."""
+    return _CODES[type(error)]
+
+
+def _details(error: MasterError, code: grpc.StatusCode) -> tuple[tuple[str, bytes], ...]:
+    """The trailing metadata in which clients of google.rpc.Status find the field that is wrong."""
+    if not isinstance(error, InvalidRequestError):
+        return ()
+    violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=str(error))
+    packed = any_pb2.Any()
+    packed.Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+    status = status_pb2.Status(code=code.value[0], message=str(error), details=[packed])
+    return (("grpc-status-details-bin", status.SerializeToString()),)
+
+
+async def _refuse(context: Context, error: Exception, method: str) -> NoReturn:
+    """Abort the call; what is not ours to tell is logged and stays here."""
+    if isinstance(error, MasterError):
+        code = status_code(error)
+        await context.abort(code, str(error), _details(error, code))
+    if isinstance(error, (grpc.RpcError, grpc.aio.AbortError)):
+        raise error
+    log.error("request failed", method=method, exc_info=error)
+    await context.abort(grpc.StatusCode.INTERNAL, "internal error; the master's log says more")
+
+
+def _single(
+    behaviour: Callable[[Any, Context], Awaitable[Any]], method: str
+) -> Callable[..., Awaitable[Any]]:
+    async def call(request: Any, context: Context) -> Any:
+        try:
+            return await behaviour(request, context)
+        except Exception as error:
+            await _refuse(context, error, method)
+
+    return call
+
+
+def _stream(
+    behaviour: Callable[[Any, Context], AsyncIterator[Any]], method: str
+) -> Callable[..., AsyncIterator[Any]]:
+    async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+        try:
+            async for message in behaviour(request, context):
+                yield message
+        except Exception as error:
+            await _refuse(context, error, method)
+
+    return call
+
+
+class Errors(grpc.aio.ServerInterceptor):
+    """Wraps each method once, at its first call."""
+
+    def __init__(self) -> None:
+        self._wrapped: dict[str, Handler] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """The method's handler, which raises nothing but aborts."""
+        method = handler_call_details.method
+        if (wrapped := self._wrapped.get(method)) is not None:
+            return wrapped
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            # An unknown method; gRPC answers UNIMPLEMENTED.
+            return handler
+        self._wrapped[method] = wrapped = self._wrap(handler, method)
+        return wrapped
+
+    @staticmethod
+    def _wrap(handler: Any, method: str) -> Handler:
+        kind = ("stream" if handler.request_streaming else "unary") + (
+            "_stream" if handler.response_streaming else "_unary"
+        )
+        behaviour = getattr(handler, kind)
+        # A streaming handler is an async generator, or writes to the context and returns nothing.
+        wrap = _stream if inspect.isasyncgenfunction(behaviour) else _single
+        make = getattr(grpc, f"{kind}_rpc_method_handler")
+        return make(  # type: ignore[no-any-return]
+            wrap(behaviour, method), handler.request_deserializer, handler.response_serializer
+        )

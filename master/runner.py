@@ -1,0 +1,281 @@
+"""The master without its wire: events through the core and the journal to workers and watchers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import structlog
+
+from master.cluster import Cluster
+from master.errors import MasterError, NotAllowedError, StoreUnavailableError, UnknownTaskError
+from master.events import (
+    Assign,
+    AttemptId,
+    AttemptRefused,
+    Cancel,
+    CancelAttempt,
+    Drain,
+    Effect,
+    Event,
+    Place,
+    Recorded,
+    Restore,
+    Submit,
+    TaskChanged,
+    Tick,
+)
+from master.journal import Journal
+from master.lookup import Lookup
+from master.records import StoredTask, Submission, TaskState
+from master.store.base import Store
+from master.timed import TimedScheduler
+from master.watch import Watchers
+
+log = structlog.get_logger(__name__)
+
+# A batch of this many submissions takes about 20 ms; between two of them the loop serves others.
+SLICE = 1_000
+
+
+class WorkerLink(Protocol):
+    """How effects reach one worker; nothing here blocks or raises for a worker that is gone."""
+
+    def assign(self, effect: Assign) -> None:
+        """Send a task."""
+        ...
+
+    def cancel(self, attempt: AttemptId) -> None:
+        """Ask for the end of an attempt."""
+        ...
+
+    def recorded(self, attempt: AttemptId) -> None:
+        """Say that a result is durable."""
+        ...
+
+
+class Master:
+    """Events in, through the core, the store, and out.
+
+    Parameters
+    ----------
+    cluster : Cluster
+        New; what the store holds is restored by `start`.
+    scheduler : TimedScheduler
+        The one that `cluster` decides with.
+    store : Store
+        Open.
+    tick_s : float
+        Seconds between two looks at what became of silent workers.
+    clock : callable
+        Unix seconds; the only clock of the master.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        scheduler: TimedScheduler,
+        store: Store,
+        *,
+        tick_s: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.cluster = cluster
+        self.scheduler = scheduler
+        self.store = store
+        self.clock = clock
+        self.started_at = clock()
+        self.links: dict[str, WorkerLink] = {}
+        self.watchers = Watchers()
+        self.finished: dict[TaskState, int] = {}
+        self._tick_s = tick_s
+        self._lookup = Lookup(store)
+        self._journal = Journal(store, self._deliver, self._place)
+        self._place_wanted = False
+        self._placing = True
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Take over what the store holds and begin to commit, to place and to watch the time."""
+        self.finished = {s: n for s, n in (await self.store.count_tasks()).items() if s.terminal}
+        self.post(Restore(await self.store.load()))
+        self._tasks = [
+            asyncio.create_task(self._journal.run(), name="journal"),
+            asyncio.create_task(self._ticks(), name="ticks"),
+        ]
+        await self._journal.durable()
+
+    async def failed(self) -> None:
+        """Return only by raising what made the master unable to go on."""
+        await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in self._tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+
+    def stop_placing(self) -> None:
+        """Place nothing from now on; everything else goes on."""
+        self._placing = False
+
+    async def stop(self, grace_s: float) -> None:
+        """Commit and deliver what has gathered, for at most `grace_s`; calling it again does nothing."""
+        self.stop_placing()
+        tasks, self._tasks = self._tasks, []
+        if not tasks:
+            return
+        journal, ticks = tasks
+        ticks.cancel()
+        self._journal.close()
+        _, late = await asyncio.wait([journal], timeout=grace_s)
+        if late:
+            log.error("stopped before everything was durable; none of it was acknowledged")
+            journal.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # ---- events ----
+
+    def post(self, event: Event) -> list[Effect]:
+        """Handle an event; its effects follow by themselves once they are durable.
+
+        Raises
+        ------
+        MasterError
+            When the core refuses it; nothing has changed.
+        """
+        effects = self.cluster.handle(event, self.clock())
+        self._place_wanted = True
+        self._journal.append(effects)
+        return effects
+
+    async def apply(self, event: Event) -> list[Effect]:
+        """Handle an event and return when its effects are durable and delivered.
+
+        Raises
+        ------
+        MasterError
+            When the core refuses it; nothing has changed.
+        StoreUnavailableError
+            When the store does not take writes; the core has seen the event, see `Journal`.
+        """
+        effects = self.post(event)
+        await self.durable()
+        return effects
+
+    async def durable(self) -> None:
+        """Return when the effects of every event so far are durable and delivered.
+
+        Raises
+        ------
+        StoreUnavailableError
+            When the store does not take writes.
+        """
+        await self._journal.durable()
+
+    async def submit(self, submissions: Sequence[Submission]) -> list[StoredTask | MasterError]:
+        """Accept tasks; each gets the task or why it was refused, and what is accepted is durable.
+
+        Raises
+        ------
+        StoreUnavailableError
+            When the store does not take writes; nothing was acknowledged.
+        """
+        self._require_store()
+        known = await self._stored(
+            [s.task_id for s in submissions if s.id_given and self.cluster.task(s.task_id) is None]
+        )
+        outcomes: list[StoredTask | MasterError] = []
+        for index, submission in enumerate(submissions):
+            if index % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
+            task_id = submission.task_id
+            try:
+                self.post(Submit(submission, known.get(task_id)))
+            except MasterError as error:
+                outcomes.append(error)
+            else:
+                outcomes.append(self.cluster.task(task_id) or known[task_id])
+        await self.durable()
+        return outcomes
+
+    async def cancel(self, task_id: str) -> StoredTask:
+        """End a task, and return it as it is then."""
+        self._require_store()
+        if self.cluster.task(task_id) is not None:
+            await self.apply(Cancel(task_id))
+            return await self.task(task_id)
+        # Only finished tasks are not in memory.
+        known = await self.task(task_id)
+        if known.status.state is not TaskState.CANCELLED:
+            raise NotAllowedError(f"task {task_id} is {known.status.state.value} already")
+        return known
+
+    async def drain(self, worker_id: str, drain: bool) -> None:
+        """Place nothing new on a worker, or take that back."""
+        self._require_store()
+        await self.apply(Drain(worker_id, drain))
+
+    # ---- reads ----
+
+    async def task(self, task_id: str) -> StoredTask:
+        """A task as it is, once that is durable: what was read here is never taken back by a crash.
+
+        Raises
+        ------
+        UnknownTaskError
+            When there is no such task.
+        """
+        task = self.cluster.task(task_id)
+        if task is not None:
+            await self.durable()
+            return task
+        stored = await self._stored([task_id])
+        if task_id not in stored:
+            raise UnknownTaskError(f"no task has the id {task_id!r}")
+        return stored[task_id]
+
+    async def _stored(self, task_ids: list[str]) -> dict[str, StoredTask]:
+        return await self._lookup.find(task_ids) if task_ids else {}
+
+    def _require_store(self) -> None:
+        if self._journal.stalled is not None:
+            raise StoreUnavailableError(*self._journal.stalled.args)
+
+    # ---- effects ----
+
+    def _place(self) -> None:
+        if self._place_wanted and self._placing:
+            self._place_wanted = False
+            self._journal.append(self.cluster.handle(Place(), self.clock()))
+
+    def _deliver(self, effect: Effect) -> None:
+        match effect:
+            case TaskChanged(spec, status):
+                if status.state.terminal:
+                    self.finished[status.state] = self.finished.get(status.state, 0) + 1
+                self.watchers.publish(spec, status)
+            case Assign():
+                self._assign(effect)
+            case Recorded(worker_id, attempt_id):
+                if (link := self.links.get(worker_id)) is not None:
+                    link.recorded(attempt_id)
+            case CancelAttempt(worker_id, attempt_id):
+                if (link := self.links.get(worker_id)) is not None:
+                    link.cancel(attempt_id)
+
+    def _assign(self, effect: Assign) -> None:
+        task = self.cluster.task(effect.spec.task_id)
+        if task is None or task.status.attempt != effect.attempt or task.status.state is TaskState.QUEUED:
+            # Its worker was lost or registered anew while the placement became durable.
+            return
+        link = self.links.get(effect.worker_id)
+        if link is None:
+            attempt = AttemptId(effect.spec.task_id, effect.attempt)
+            self.post(AttemptRefused(effect.worker_id, attempt, "the worker is not connected"))
+        else:
+            link.assign(effect)
+
+    async def _ticks(self) -> None:
+        while True:
+            await asyncio.sleep(self._tick_s)
+            self.post(Tick())
