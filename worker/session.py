@@ -1,0 +1,219 @@
+"""Keeps one session with a master open: hello and welcome, batches both ways, reconnection."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from typing import Protocol
+
+import grpc
+import structlog
+
+from rtscore.rpc import scheduler_pb2, scheduler_pb2_grpc
+from worker.outgoing import Outgoing
+
+_log = structlog.get_logger("worker.session")
+
+_WELCOME_TIMEOUT_S = 10.0
+# A session that lasted this long was a good one: the next failure starts with short delays again.
+_HEALTHY_AFTER_S = 5.0
+_FIRST_DELAY_S = 0.2
+_LONGEST_DELAY_S = 10.0
+
+# The master will say the same thing again until somebody changes something.
+_REFUSALS = frozenset(
+    {
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.ALREADY_EXISTS,
+        grpc.StatusCode.UNIMPLEMENTED,
+    }
+)
+
+# A master that stopped without closing its connections is noticed within 30 s. The subchannel pool is the
+# channel's own because a shared one would add gRPC's connection backoff to ours.
+_CHANNEL_OPTIONS = (
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+)
+
+
+class SessionEndedError(Exception):
+    """Why a session is over; `refused` when trying again soon is pointless."""
+
+    def __init__(self, message: str, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
+
+
+class SessionHandler(Protocol):
+    """Whoever has something to say to the master; called on the event loop, never after `run` has ended."""
+
+    def hello(self) -> scheduler_pb2.WorkerHello:
+        """Return the introduction, with what is live at this moment."""
+
+    def welcomed(self) -> None:
+        """Add to the outgoing queue what the master may have missed."""
+
+    def received(self, update: scheduler_pb2.MasterUpdate) -> None:
+        """Act on what the master sent."""
+
+    async def beat(self) -> None:
+        """Add a heartbeat to the outgoing queue."""
+
+
+class Backoff:
+    """Delays that double from 0.2 s up to 10 s, each multiplied by a random fraction (full jitter)."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._failures = 0
+
+    def reset(self) -> None:
+        """Start with short delays again."""
+        self._failures = 0
+
+    def next_delay(self, refused: bool) -> float:
+        """Return the seconds to wait; after a refusal between half of the longest delay and the whole."""
+        if refused:
+            return self._rng.uniform(0.5, 1.0) * _LONGEST_DELAY_S
+        longest = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2.0 ** min(self._failures, 30))
+        self._failures += 1
+        return self._rng.random() * longest
+
+
+class MasterLink:
+    """Holds a session with one of the masters, and finds another when it ends.
+
+    Parameters
+    ----------
+    masters : tuple of str
+        "host:port" of each, tried in turn.
+    handler : SessionHandler
+        Whom the sessions are for.
+    outgoing : Outgoing
+        What waits to be sent; emptied when a session begins, as the handler then says all of it again.
+    heartbeat_interval_s : float
+        For a master whose welcome leaves it open.
+    """
+
+    def __init__(
+        self,
+        masters: tuple[str, ...],
+        handler: SessionHandler,
+        outgoing: Outgoing,
+        heartbeat_interval_s: float,
+    ) -> None:
+        self._masters = masters
+        self._handler = handler
+        self._outgoing = outgoing
+        self._heartbeat_interval_s = heartbeat_interval_s
+        self._backoff = Backoff(random.Random())
+        self._leaving = asyncio.Event()
+        self._connected = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether a master has welcomed us and the session lasts."""
+        return self._connected
+
+    def leave(self) -> None:
+        """Say goodbye and let `run` return; at once when no session is open."""
+        self._outgoing.leave()
+        self._leaving.set()
+
+    async def run(self) -> None:
+        """Hold sessions until `leave` is called and the master has closed the last one; cancellable."""
+        for address in itertools.cycle(self._masters):
+            if self._leaving.is_set():
+                return
+            began = time.monotonic()
+            try:
+                await self._session(address)
+                ended = SessionEndedError("the master closed the session")
+            except SessionEndedError as error:
+                ended = error
+            if self._leaving.is_set():
+                return
+            if self._connected and time.monotonic() - began > _HEALTHY_AFTER_S:
+                self._backoff.reset()
+            self._connected = False
+            delay = self._backoff.next_delay(ended.refused)
+            level = _log.error if ended.refused else _log.warning
+            level("no session", master=address, reason=str(ended), retry_in_s=round(delay, 2))
+            try:
+                async with asyncio.timeout(delay):
+                    await self._leaving.wait()
+            except TimeoutError:
+                continue
+
+    async def _session(self, address: str) -> None:
+        async with grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS) as channel:
+            call = scheduler_pb2_grpc.WorkerServiceStub(channel).WorkerSession()
+            try:
+                await self._hold(call)
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+                # A write to a call that is over says only that; the call itself knows why.
+                code, details = await call.code(), await call.details()
+                refused = code in _REFUSALS
+                raise SessionEndedError(f"{code.name}: {details}", refused) from error
+
+    async def _hold(self, call: _Call) -> None:
+        self._outgoing.clear()
+        try:
+            async with asyncio.timeout(_WELCOME_TIMEOUT_S):
+                await call.write(scheduler_pb2.WorkerUpdate(hello=self._handler.hello()))
+                first = await call.read()
+        except TimeoutError:
+            raise SessionEndedError(f"no welcome within {_WELCOME_TIMEOUT_S:g} s") from None
+        if not isinstance(first, scheduler_pb2.MasterUpdate):
+            raise SessionEndedError("the master closed the session before its welcome")
+        if not first.HasField("welcome"):
+            raise SessionEndedError("the master's first message has no welcome", refused=True)
+        self._connected = True
+        _log.info("session open", master_id=first.welcome.master_id)
+        self._handler.welcomed()
+        self._handler.received(first)
+        interval_s = first.welcome.heartbeat_interval_s
+        tasks = [
+            asyncio.create_task(self._read(call)),
+            asyncio.create_task(self._write(call)),
+            asyncio.create_task(self._beat(interval_s if interval_s > 0 else self._heartbeat_interval_s)),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()
+
+    async def _read(self, call: _Call) -> None:
+        while isinstance(update := await call.read(), scheduler_pb2.MasterUpdate):
+            self._handler.received(update)
+
+    async def _write(self, call: _Call) -> None:
+        leaving = False
+        while not leaving:
+            await self._outgoing.wait()
+            for update in self._outgoing.take():
+                await call.write(update)
+                leaving = update.leaving
+        await call.done_writing()
+        # The session is over when the master has read all of it.
+        await call.code()
+
+    async def _beat(self, interval_s: float) -> None:
+        while True:
+            await self._handler.beat()
+            await asyncio.sleep(interval_s)
+
+
+_Call = grpc.aio.StreamStreamCall[scheduler_pb2.WorkerUpdate, scheduler_pb2.MasterUpdate]
