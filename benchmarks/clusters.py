@@ -32,6 +32,7 @@ from rtscore.params import AFFINITY_BOUND
 PROMISED = ("idle", "busy", "late", "no-fit")
 WORST = ("identical", "fragmented")
 KINDS = PROMISED + WORST
+PLACEABLE = ("idle", "busy", "late", "identical")  # where something fits
 
 # cpu cores, memory GiB, gpu devices, storage GiB; and how common each machine is
 SHAPES = np.array(

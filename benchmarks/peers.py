@@ -3,10 +3,10 @@
 A peer is prepared for one cluster and its tasks, and offers one function and its arguments per task, so that
 what is timed is the call that a user of it would make, with everything bound that can be bound before.
 
-The numba loop is the one that an engineer would write first and keep: one pass over the workers, compiled, those
-that do not fit skipped before anything is divided, products of the task hoisted by the compiler. No fastmath: it
-must give the same worker, also with infinities. Its columns are rows of one matrix, because eight array arguments
-cost it 0.7 µs a call more than one; that is the faster of its variants and so the fairer.
+The numba loop is the one that an engineer would write first and keep: one pass over the workers, compiled,
+those that do not fit skipped before anything is divided, products of the task hoisted by the compiler. No
+fastmath: it must give the same worker, also with infinities. Its columns are rows of one matrix, because
+eight array arguments cost it 0.7 µs a call more than one; that is the faster variant and so the fairer peer.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.clusters import Cluster
-from rtscore import TASK_TYPES, GAParams, Source, Task
+from benchmarks.clusters import PLACEABLE, Cluster
+from rtscore import TASK_TYPES, Decision, GAParams, Task
 from rtscore.reference import Columns, select
 
 RESOURCES = ("cpu", "memory", "gpu", "storage")
+BATCH = 100  # tasks in one select_many
 AFFINITY = 7  # first of the six rows of affinity in the numba loop's matrix
 
 
@@ -47,19 +48,43 @@ class Peer:
     slot: Callable[[Any], int]
 
 
-def prepare(cluster: Cluster) -> list[Peer]:
-    """Ours first, then those to compare with, all ready to decide the cluster's tasks."""
+def compared(cluster: Cluster) -> list[Peer]:
+    """Ours first, then those to compare it with: one call decides one task."""
     return [ours(cluster), reference(cluster), numba_loop(cluster)]
+
+
+def own_ways(cluster: Cluster) -> list[Peer]:
+    """The other ways to use ours: a batch, a decision that is acted upon, and one whose reason is read."""
+    select_worker, table = cluster.scheduler.select_worker, cluster.table
+
+    def place(task: Task) -> Decision:
+        decision = select_worker(task)
+        if decision.worker_id is not None:
+            table.reserve(decision.worker_id, task)
+            table.release(decision.worker_id, task)
+        return decision
+
+    tasks = cluster.tasks
+    batches = [(tasks[i : i + BATCH], None, False) for i in range(0, len(tasks), BATCH)]
+    ways = [Peer("batch", cluster.scheduler.select_many, batches, _slots)]
+    if cluster.kind in PLACEABLE:
+        ways.append(Peer("place", place, [(task,) for task in tasks], _slot))
+    else:
+        ways.append(Peer("reason", lambda task: select_worker(task).reason, [(task,) for task in tasks], len))
+    return ways
+
+
+def _slot(decision: Decision) -> int:
+    return -1 if decision.slot is None else decision.slot
+
+
+def _slots(decisions: list[Decision]) -> int:
+    return _slot(decisions[0])
 
 
 def ours(cluster: Cluster) -> Peer:
     """`RTSScheduler.select_worker`, called as a user calls it."""
-    return Peer(
-        "rtscore",
-        cluster.scheduler.select_worker,
-        [(task,) for task in cluster.tasks],
-        lambda decision: -1 if decision.source is Source.NONE else decision.slot,
-    )
+    return Peer("rtscore", cluster.scheduler.select_worker, [(task,) for task in cluster.tasks], _slot)
 
 
 def reference(cluster: Cluster) -> Peer:
