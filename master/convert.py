@@ -6,7 +6,7 @@ import base64
 import binascii
 import math
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -14,6 +14,7 @@ from master.errors import InvalidRequestError
 from master.events import AttemptFinished, AttemptId, AttemptRefused, AttemptStarted, Heartbeat
 from master.records import AttemptRecord, StoredTask, Submission, TaskSpec, TaskState, WorkerRecord
 from master.store.base import TaskQuery
+from master.timed import DecisionLatency
 from rtscore.rpc import cluster_pb2, scheduler_pb2
 
 PAGE_DEFAULT = 100
@@ -141,7 +142,9 @@ def _decode_token(token: str) -> tuple[float, str]:
 # ---- workers ----
 
 
-def worker_record(info: cluster_pb2.WorkerInfo, executors: Iterable[str], now: float) -> WorkerRecord:
+def worker_record(
+    info: cluster_pb2.WorkerInfo, *, address: str, executors: Iterable[str], now: float
+) -> WorkerRecord:
     """A worker as it introduces itself."""
     return WorkerRecord(
         info.worker_id,
@@ -149,7 +152,7 @@ def worker_record(info: cluster_pb2.WorkerInfo, executors: Iterable[str], now: f
         info.total_memory,
         info.total_gpu,
         info.total_storage,
-        address=info.worker_ip,
+        address=address,
         executors=tuple(executors),
         registered_at=now,
     )
@@ -225,4 +228,29 @@ def placement(record: AttemptRecord) -> scheduler_pb2.PlacementRecord:
         memory_avail=record.memory_avail,
         gpu_avail=record.gpu_avail,
         assigned_at=record.assigned_at,
+    )
+
+
+def refusal(code: int, message: str) -> scheduler_pb2.SubmitOutcome:
+    """Why one task of a batch was not accepted."""
+    return scheduler_pb2.SubmitOutcome(error=scheduler_pb2.SubmitError(code=code, message=message))
+
+
+def cluster_stats(
+    scheduler: str,
+    counts: Mapping[TaskState, int],
+    latency: DecisionLatency,
+    tau: Mapping[str, float],
+    started_at: float,
+) -> scheduler_pb2.ClusterStats:
+    """The cluster in numbers."""
+    return scheduler_pb2.ClusterStats(
+        scheduler=scheduler,
+        **{state.value: counts.get(state, 0) for state in TaskState},
+        decisions=latency.decisions,
+        fallbacks=latency.fallbacks,
+        decision_p50_us=latency.p50_us,
+        decision_p99_us=latency.p99_us,
+        tau=tau,
+        started_at=started_at,
     )

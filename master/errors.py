@@ -8,7 +8,12 @@
     ├── UnknownTaskError        no such task
     ├── UnknownWorkerIdError    no such worker
     ├── NotAllowedError         the state of the task or worker does not admit it
-    └── StoreUnavailableError   the store did not take the write; try again
+    ├── StoreUnavailableError   the store did not take the write; try again
+    ├── WorkerUnreachableError  the worker that was asked did not answer
+    ├── StoppingError           the master is stopping; try again when it is back
+    ├── TooSlowError            the other side does not read what it asked for
+    ├── ReplacedError           a newer session of the same worker took over
+    └── UnsupportedError        this is not served here
 """
 
 from __future__ import annotations
@@ -44,3 +49,23 @@ class NotAllowedError(MasterError):
 
 class StoreUnavailableError(MasterError):
     """The store did not take the write, so nothing was acknowledged."""
+
+
+class WorkerUnreachableError(MasterError):
+    """The worker that was asked did not answer."""
+
+
+class StoppingError(MasterError):
+    """The master is stopping."""
+
+
+class TooSlowError(MasterError):
+    """The other side does not read what it asked for."""
+
+
+class ReplacedError(MasterError):
+    """A newer session of the same worker took over."""
+
+
+class UnsupportedError(MasterError):
+    """The call, or this use of it, is not served here."""

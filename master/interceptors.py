@@ -15,10 +15,15 @@ from master.errors import (
     InvalidRequestError,
     MasterError,
     NotAllowedError,
+    ReplacedError,
+    StoppingError,
     StoreUnavailableError,
     TaskExistsError,
+    TooSlowError,
     UnknownTaskError,
     UnknownWorkerIdError,
+    UnsupportedError,
+    WorkerUnreachableError,
 )
 
 log = structlog.get_logger(__name__)
@@ -30,6 +35,11 @@ _CODES: dict[type[MasterError], grpc.StatusCode] = {
     UnknownWorkerIdError: grpc.StatusCode.NOT_FOUND,
     NotAllowedError: grpc.StatusCode.FAILED_PRECONDITION,
     StoreUnavailableError: grpc.StatusCode.UNAVAILABLE,
+    WorkerUnreachableError: grpc.StatusCode.UNAVAILABLE,
+    StoppingError: grpc.StatusCode.UNAVAILABLE,
+    TooSlowError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ReplacedError: grpc.StatusCode.ABORTED,
+    UnsupportedError: grpc.StatusCode.UNIMPLEMENTED,
 }
 
 Handler = grpc.RpcMethodHandler[Any, Any]

@@ -29,7 +29,7 @@ from typing import cast
 
 import structlog
 
-from master.errors import StoreUnavailableError
+from master.errors import MasterError, StoppingError, StoreUnavailableError
 from master.events import Effect, Write
 from master.store.base import Store
 
@@ -94,9 +94,11 @@ class Journal:
         ------
         StoreUnavailableError
             When the store does not take writes now; they are kept and tried again.
+        StoppingError
+            When the journal ended first.
         """
         if self._failure is not None:
-            raise StoreUnavailableError("the master is stopping; try again")
+            raise StoppingError("the master is stopping; try again")
         if self._stalled is not None:
             raise StoreUnavailableError(*self._stalled.args)
         if not (self._busy or self._writes or self._effects):
@@ -129,7 +131,7 @@ class Journal:
             raise
         finally:
             self._closing = True
-            self._refuse(self._take_waiters(), StoreUnavailableError("the master is stopping; try again"))
+            self._refuse(self._take_waiters(), StoppingError("the master is stopping; try again"))
 
     async def _one_group(self) -> None:
         self._before()
@@ -146,7 +148,7 @@ class Journal:
                 except Exception:
                     log.exception("effect not delivered", effect=type(effect).__name__)
         except BaseException:
-            self._refuse(waiters, StoreUnavailableError("the master is stopping; try again"))
+            self._refuse(waiters, StoppingError("the master is stopping; try again"))
             raise
         finally:
             self._busy = False
@@ -182,7 +184,7 @@ class Journal:
         return waiters
 
     @staticmethod
-    def _refuse(waiters: list[asyncio.Future[None]], error: StoreUnavailableError) -> None:
+    def _refuse(waiters: list[asyncio.Future[None]], error: MasterError) -> None:
         for waiter in waiters:
             if not waiter.done():
-                waiter.set_exception(StoreUnavailableError(*error.args))
+                waiter.set_exception(type(error)(*error.args))

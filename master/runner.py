@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 import structlog
@@ -22,6 +22,7 @@ from master.events import (
     Event,
     Place,
     Recorded,
+    RemoveWorker,
     Restore,
     Submit,
     TaskChanged,
@@ -29,7 +30,7 @@ from master.events import (
 )
 from master.journal import Journal
 from master.lookup import Lookup
-from master.records import StoredTask, Submission, TaskState
+from master.records import Snapshot, StoredTask, Submission, TaskState
 from master.store.base import Store
 from master.timed import TimedScheduler
 from master.watch import Watchers
@@ -53,6 +54,10 @@ class WorkerLink(Protocol):
 
     def recorded(self, attempt: AttemptId) -> None:
         """Say that a result is durable."""
+        ...
+
+    def lost(self) -> None:
+        """The core has given the worker up; nothing more will be sent."""
         ...
 
 
@@ -97,15 +102,17 @@ class Master:
         self._placing = True
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self) -> None:
-        """Take over what the store holds and begin to commit, to place and to watch the time."""
+    async def start(self) -> Snapshot:
+        """Take over what the store holds, return it, and begin to commit, to place and to watch the time."""
         self.finished = {s: n for s, n in (await self.store.count_tasks()).items() if s.terminal}
-        self.post(Restore(await self.store.load()))
+        snapshot = await self.store.load()
+        self.post(Restore(snapshot))
         self._tasks = [
             asyncio.create_task(self._journal.run(), name="journal"),
             asyncio.create_task(self._ticks(), name="ticks"),
         ]
-        await self._journal.durable()
+        await self.durable()
+        return snapshot
 
     async def failed(self) -> None:
         """Return only by raising what made the master unable to go on."""
@@ -225,14 +232,25 @@ class Master:
         UnknownTaskError
             When there is no such task.
         """
-        task = self.cluster.task(task_id)
-        if task is not None:
-            await self.durable()
-            return task
-        stored = await self._stored([task_id])
-        if task_id not in stored:
-            raise UnknownTaskError(f"no task has the id {task_id!r}")
-        return stored[task_id]
+        (task,) = await self.tasks([task_id])
+        return task
+
+    async def tasks(self, task_ids: Collection[str]) -> list[StoredTask]:
+        """The tasks of these ids, as `task`.
+
+        Raises
+        ------
+        UnknownTaskError
+            When one of them does not exist.
+        """
+        in_memory = {task_id: self.cluster.task(task_id) for task_id in task_ids}
+        stored = await self._stored([task_id for task_id, task in in_memory.items() if task is None])
+        await self.durable()
+        found = [task or stored.get(task_id) for task_id, task in in_memory.items()]
+        for task_id, task in zip(in_memory, found, strict=True):
+            if task is None:
+                raise UnknownTaskError(f"no task has the id {task_id!r}")
+        return [task for task in found if task is not None]
 
     async def _stored(self, task_ids: list[str]) -> dict[str, StoredTask]:
         return await self._lookup.find(task_ids) if task_ids else {}
@@ -278,4 +296,6 @@ class Master:
     async def _ticks(self) -> None:
         while True:
             await asyncio.sleep(self._tick_s)
-            self.post(Tick())
+            for effect in self.post(Tick()):
+                if isinstance(effect, RemoveWorker) and (link := self.links.pop(effect.worker_id, None)):
+                    link.lost()

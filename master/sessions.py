@@ -11,7 +11,14 @@ import grpc
 import structlog
 
 from master import convert
-from master.errors import InvalidRequestError, NotAllowedError, StoreUnavailableError, UnknownWorkerIdError
+from master.errors import (
+    InvalidRequestError,
+    ReplacedError,
+    StoppingError,
+    TooSlowError,
+    UnknownWorkerIdError,
+    WorkerUnreachableError,
+)
 from master.events import Assign, AttemptId, AttemptRefused, RegisterWorker, WorkerLeft, WorkerSilent
 from master.runner import Master
 from rtscore.rpc import scheduler_pb2, scheduler_pb2_grpc
@@ -60,6 +67,10 @@ class _Session:
         self._update.recorded.append(convert.attempt_ref(attempt))
         self._put()
 
+    def lost(self) -> None:
+        """The core has given the worker up."""
+        self.close(UnknownWorkerIdError(f"worker {self.worker_id} was silent too long; register again"))
+
     def close(self, error: Exception | None) -> None:
         """End the stream: with an error, or (None) after what is waiting has been sent."""
         self._end = error
@@ -84,7 +95,7 @@ class _Session:
 
         Raises
         ------
-        TimeoutError
+        WorkerUnreachableError
             When the worker does not answer.
         """
         queue: asyncio.Queue[scheduler_pb2.LogOutput] = asyncio.Queue()
@@ -101,6 +112,10 @@ class _Session:
                 piece = await asyncio.wait_for(queue.get(), LOG_TIMEOUT_S)
                 last = piece.last
                 yield decode(piece.content, last)
+        except TimeoutError:
+            raise WorkerUnreachableError(
+                f"worker {self.worker_id} sent no output within {LOG_TIMEOUT_S:g} s"
+            ) from None
         finally:
             if queue in readers:
                 readers.remove(queue)
@@ -119,9 +134,7 @@ class _Session:
     def _put(self) -> None:
         self._waiting += 1
         if self._waiting > BACKLOG:
-            self.close(
-                NotAllowedError(f"worker {self.worker_id} does not read; {BACKLOG} messages wait for it")
-            )
+            self.close(TooSlowError(f"worker {self.worker_id} does not read; {BACKLOG} items wait for it"))
         self._wake.set()
 
 
@@ -164,14 +177,16 @@ class Sessions(scheduler_pb2_grpc.WorkerServiceServicer):
 
     async def _greet(self, updates: AsyncIterator[scheduler_pb2.WorkerUpdate]) -> _Session:
         if self._closed:
-            raise StoreUnavailableError("the master is stopping; try again")
+            raise StoppingError("the master is stopping; try again")
         hello = await self._hello(updates)
-        worker = convert.worker_record(hello.info, hello.executors, self._master.clock())
+        worker = convert.worker_record(
+            hello.info, address="", executors=hello.executors, now=self._master.clock()
+        )
         # Registered first: a hello that is refused must not take the place of a session that works.
         self._master.post(RegisterWorker(worker, tuple(convert.attempt_id(ref) for ref in hello.live)))
         session = _Session(worker.worker_id)
         if (old := self._sessions.get(worker.worker_id)) is not None:
-            old.close(NotAllowedError(f"a newer session of worker {worker.worker_id} took over"))
+            old.close(ReplacedError(f"a newer session of worker {worker.worker_id} took over"))
         self._sessions[worker.worker_id] = self._master.links[worker.worker_id] = session
         try:
             await self._master.durable()

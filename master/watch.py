@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable
 
-from master.errors import NotAllowedError
+from master.errors import TooSlowError
 from master.records import StoredTask, TaskSpec, TaskStatus
 
 BACKLOG = 10_000
@@ -31,9 +31,7 @@ class Watcher:
         self._changed.pop(task.spec.task_id, None)
         self._changed[task.spec.task_id] = task
         if self._every and len(self._changed) > BACKLOG:
-            self.end(
-                NotAllowedError(f"the watcher is more than {BACKLOG} tasks behind; list the tasks instead")
-            )
+            self.end(TooSlowError(f"the watcher is more than {BACKLOG} tasks behind; list the tasks instead"))
         self._wake.set()
 
     def end(self, error: Exception) -> None:

@@ -1,0 +1,223 @@
+"""A whole master: started in order, stopped in order, and the process around it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from master.agents import Agents
+from master.cluster import Cluster
+from master.config import ConfigError, MasterConfig, refuse_open_address, split_address
+from master.errors import StoppingError
+from master.interceptors import Errors
+from master.log_output import configure_logging
+from master.runner import Master
+from master.service import SchedulerService
+from master.sessions import Sessions
+from master.store.sqlite import SqliteStore
+from master.task_logs import TaskLogs
+from master.timed import TimedScheduler
+from rtscore import InMemoryTauStore, ParamsReloader, RoundRobinScheduler, RTSScheduler, WorkerTable
+from rtscore.rpc import cluster_pb2, cluster_pb2_grpc, scheduler_pb2, scheduler_pb2_grpc
+
+log = structlog.get_logger(__name__)
+
+MESSAGE_LIMIT = 16 * 1024 * 1024
+
+_SERVICES = (
+    scheduler_pb2.DESCRIPTOR.services_by_name["SchedulerService"].full_name,
+    scheduler_pb2.DESCRIPTOR.services_by_name["WorkerService"].full_name,
+    cluster_pb2.DESCRIPTOR.services_by_name["MasterWorker"].full_name,
+)
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MESSAGE_LIMIT),
+    # A second master on the same port is an error, not a partner.
+    ("grpc.so_reuseport", 0),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # Clients and workers ping too; by default gRPC takes pings without data for an attack.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+
+
+class MasterServer:
+    """One master and its gRPC server.
+
+    Start: the store opens; what it holds is loaded and handed to the core; the journal, the clock and the
+    parameter watch begin; the port opens; health says SERVING. Stop: see `stop`.
+    """
+
+    def __init__(self, config: MasterConfig) -> None:
+        refuse_open_address(config)
+        self.config = config
+        self.address = ""
+        table = WorkerTable()
+        policy = RTSScheduler(table) if config.scheduler == "rts" else RoundRobinScheduler(table)
+        scheduler = TimedScheduler(policy)
+        tau = InMemoryTauStore()
+        cluster = Cluster(
+            table,
+            scheduler,
+            tau,
+            sla_multiplier=config.sla_multiplier,
+            max_attempts=config.max_attempts,
+            heartbeat_interval_s=config.heartbeat_interval_s,
+            grace_s=config.worker_grace_s,
+        )
+        self.store = SqliteStore(config.store)
+        self.master = Master(cluster, scheduler, self.store, tick_s=config.heartbeat_interval_s / 2.0)
+        self._reloader: ParamsReloader | None = None
+        if config.params and isinstance(policy, RTSScheduler):
+            self._reloader = ParamsReloader(config.params, policy, config.params_reload_interval_s)
+        self._health = health.aio.HealthServicer()
+        self._sessions = Sessions(self.master, socket.gethostname(), config.heartbeat_interval_s)
+        self._agents = Agents(self.master)
+        logs = TaskLogs(self.master, self._sessions, self._agents)
+        self._service = SchedulerService(self.master, tau, logs)
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self) -> None:
+        """Return when the master serves at `address`.
+
+        Raises
+        ------
+        StoreOpenError
+            When the store cannot be used; the sentence says why.
+        ConfigError
+            When the address cannot be listened on.
+        """
+        try:
+            await self.store.open()
+            snapshot = await self.master.start()
+            self._agents.restore(snapshot.workers)
+            if self._reloader is not None:
+                self._reloader.start()
+            await self._listen()
+        except BaseException:
+            await self.stop()
+            raise
+        log.info(
+            "master serves",
+            address=self.address,
+            store=self.config.store,
+            scheduler=self.config.scheduler,
+            tasks=len(snapshot.tasks),
+            workers=len(snapshot.workers),
+        )
+
+    async def stop(self) -> None:
+        """Stop in order, within the configured grace; calling it again does nothing.
+
+        1. Health says NOT_SERVING and nothing is placed any more.
+        2. Watchers are told; sessions get what waits for them and end; calls under way may finish.
+        3. What has gathered becomes durable.
+        4. The store closes.
+        """
+        grace_s = self.config.stop_grace_s
+        until = asyncio.get_running_loop().time() + grace_s
+        self.master.stop_placing()
+        server, self._server = self._server, None
+        if server is not None:
+            await self._health.enter_graceful_shutdown()
+            self.master.watchers.end_all(StoppingError("the master is stopping; watch again when it is back"))
+            self._sessions.close()
+            await server.stop(grace_s / 2.0)
+        await self._agents.close()
+        if self._reloader is not None:
+            self._reloader.stop()
+        await self.master.stop(max(0.0, until - asyncio.get_running_loop().time()))
+        await self.store.close()
+        if server is not None:
+            log.info("master stopped", address=self.address)
+
+    async def failed(self) -> None:
+        """Return only by raising what made it impossible to go on, say StoreConflictError."""
+        await self.master.failed()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _listen(self) -> None:
+        server = grpc.aio.server(interceptors=(Errors(),), options=_OPTIONS)
+        scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server(self._service, server)
+        scheduler_pb2_grpc.add_WorkerServiceServicer_to_server(self._sessions, server)
+        cluster_pb2_grpc.add_MasterWorkerServicer_to_server(self._agents, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection(
+            (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        )
+        host, _ = split_address(self.config.listen)
+        try:
+            port = server.add_insecure_port(self.config.listen)
+        except RuntimeError:
+            raise ConfigError(
+                f"listen: cannot listen on {self.config.listen}; is another process there already?"
+            ) from None
+        await server.start()
+        self._server = server
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        for service in ("", *_SERVICES):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+
+
+async def serve(config: MasterConfig, ready: Callable[[str], None] | None = None) -> None:
+    """Run a master until cancelled, then stop it gracefully.
+
+    Parameters
+    ----------
+    config : MasterConfig
+    ready : callable, optional
+        Called with the address once the master serves.
+
+    Raises
+    ------
+    StoreOpenError, ConfigError
+        When it cannot start.
+    StoreConflictError
+        When the store does not hold what the master believes: another master writes to it, or there is a bug.
+        The master has stopped; what was acknowledged is in the store.
+    """
+    server = MasterServer(config)
+    async with server:
+        if ready is not None:
+            ready(server.address)
+        try:
+            await server.failed()
+        except Exception as error:
+            log.error("the master cannot go on and stops", error=f"{type(error).__name__}: {error}")
+            raise
+
+
+def run(config: MasterConfig, ready: Callable[[str], None] | None = None) -> None:
+    """Run a master as this process; returns after SIGTERM or SIGINT and a graceful stop, raises as `serve`."""
+
+    async def until_told() -> None:
+        serving = asyncio.create_task(serve(config, ready))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, serving.cancel)
+        try:
+            await serving
+        except asyncio.CancelledError:
+            if not serving.cancelled():
+                raise
+
+    configure_logging(config.log_level, config.log_format)
+    asyncio.run(until_told())

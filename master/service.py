@@ -1,0 +1,127 @@
+"""SchedulerService: what clients ask; each handler decodes, calls and encodes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from master import convert
+from master.errors import MasterError, UnknownWorkerIdError
+from master.interceptors import status_code
+from master.records import StoredTask, TaskState
+from master.runner import Master
+from master.task_logs import TaskLogs
+from rtscore import TASK_TYPES, TauStore
+from rtscore.rpc import cluster_pb2, scheduler_pb2, scheduler_pb2_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
+    """Serves clients from one master."""
+
+    def __init__(self, master: Master, tau: TauStore, logs: TaskLogs) -> None:
+        self._master = master
+        self._tau = tau
+        self._logs = logs
+
+    async def SubmitTask(self, request: scheduler_pb2.TaskSpec, context: Context) -> scheduler_pb2.TaskInfo:
+        """Accept one task."""
+        (outcome,) = await self._master.submit([convert.submission(request)])
+        if isinstance(outcome, MasterError):
+            raise outcome
+        return convert.task_info(outcome)
+
+    async def SubmitTasks(
+        self, request: scheduler_pb2.SubmitTasksRequest, context: Context
+    ) -> scheduler_pb2.SubmitTasksReply:
+        """Accept many; one answer each."""
+        outcomes = await self._master.submit([convert.submission(spec) for spec in request.tasks])
+        return scheduler_pb2.SubmitTasksReply(outcomes=[_outcome(outcome) for outcome in outcomes])
+
+    async def GetTask(self, request: scheduler_pb2.TaskRef, context: Context) -> scheduler_pb2.TaskInfo:
+        """One task as it is now."""
+        return self._info(await self._master.task(request.task_id))
+
+    async def ListTasks(
+        self, request: scheduler_pb2.ListTasksRequest, context: Context
+    ) -> scheduler_pb2.ListTasksReply:
+        """One page."""
+        query = convert.task_query(request)
+        page = await self._master.store.list_tasks(query)
+        more = convert.page_token(page[-1]) if len(page) == query.limit else ""
+        return scheduler_pb2.ListTasksReply(tasks=[self._info(task) for task in page], next_page_token=more)
+
+    async def WatchTasks(
+        self, request: scheduler_pb2.WatchTasksRequest, context: Context
+    ) -> AsyncIterator[scheduler_pb2.TaskInfo]:
+        """Changes from now on, after the present state of the tasks that are named."""
+        task_ids = list(dict.fromkeys(request.task_ids))
+        watcher = self._master.watchers.add(task_ids)
+        try:
+            for task in await self._master.tasks(task_ids):
+                watcher.put(task)
+            async for task in watcher:
+                yield self._info(task)
+        finally:
+            self._master.watchers.remove(watcher, task_ids)
+
+    async def CancelTask(self, request: scheduler_pb2.TaskRef, context: Context) -> scheduler_pb2.TaskInfo:
+        """Ask for a task's end."""
+        return self._info(await self._master.cancel(request.task_id))
+
+    async def StreamTaskLogs(
+        self, request: cluster_pb2.TaskLogRequest, context: Context
+    ) -> AsyncIterator[cluster_pb2.LogChunk]:
+        """What a task has printed."""
+        async for chunk in self._logs.stream(request):
+            yield chunk
+
+    async def ListWorkers(
+        self, request: scheduler_pb2.ListWorkersRequest, context: Context
+    ) -> scheduler_pb2.ListWorkersReply:
+        """Every worker."""
+        workers = [convert.worker_state(worker) for worker in self._master.cluster.workers()]
+        return scheduler_pb2.ListWorkersReply(workers=workers)
+
+    async def DrainWorker(
+        self, request: scheduler_pb2.DrainWorkerRequest, context: Context
+    ) -> scheduler_pb2.WorkerState:
+        """Place nothing new on a worker, or take that back."""
+        await self._master.drain(request.worker_id, request.drain)
+        for worker in self._master.cluster.workers():
+            if worker.worker_id == request.worker_id:
+                return convert.worker_state(worker)
+        raise UnknownWorkerIdError(f"worker {request.worker_id!r} has left")
+
+    async def Explain(self, request: scheduler_pb2.TaskRef, context: Context) -> scheduler_pb2.Explanation:
+        """Why a task is where it is, or why it waits."""
+        task = await self._master.task(request.task_id)
+        attempts = await self._master.store.attempts(request.task_id)
+        explanation = self._master.cluster.explain(task, self._master.clock())
+        return convert.explanation(self._info(task), explanation, attempts[-1] if attempts else None)
+
+    async def GetClusterStats(
+        self, request: scheduler_pb2.ClusterStatsRequest, context: Context
+    ) -> scheduler_pb2.ClusterStats:
+        """Counts, decision latency and τ."""
+        master = self._master
+        counts = {**master.cluster.counts(), **master.finished}
+        tau = {str(name): self._tau.get_tau(name) for name in TASK_TYPES}
+        return convert.cluster_stats(
+            master.scheduler.name, counts, master.scheduler.latency(), tau, master.started_at
+        )
+
+    def _info(self, task: StoredTask) -> scheduler_pb2.TaskInfo:
+        reason = None
+        if task.status.state is TaskState.QUEUED:
+            reason = self._master.cluster.why_waiting(task.spec.task_id, self._master.clock())
+        return convert.task_info(task, reason)
+
+
+def _outcome(outcome: StoredTask | MasterError) -> scheduler_pb2.SubmitOutcome:
+    if isinstance(outcome, MasterError):
+        return convert.refusal(status_code(outcome).value[0], str(outcome))
+    return scheduler_pb2.SubmitOutcome(task=convert.task_info(outcome))
