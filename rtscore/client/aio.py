@@ -1,0 +1,147 @@
+"""AsyncMasterClient: the client for asyncio programs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+
+from rtscore.client import calls
+from rtscore.client.errors import CallTimeoutError
+from rtscore.client.types import ClusterStats, Explanation, SubmitError, TaskInfo, TaskSpec, WorkerInfo
+from rtscore.rpc import scheduler_pb2_grpc
+
+T = TypeVar("T")
+
+
+class AsyncMasterClient:
+    """A connection to a master; an async context manager, for one event loop.
+
+    Parameters and exceptions are those of `MasterClient`, and so is what the methods mean.
+    """
+
+    def __init__(
+        self, address: str, *, timeout_s: float = calls.TIMEOUT_S, retry_for_s: float = calls.RETRY_FOR_S
+    ) -> None:
+        self._timeout_s = timeout_s
+        self._retry_for_s = retry_for_s
+        self._channel = grpc.aio.insecure_channel(address, options=calls.OPTIONS)
+        self._stub = scheduler_pb2_grpc.SchedulerServiceStub(self._channel)
+
+    async def close(self) -> None:
+        """Hang up; calling it again does nothing."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def submit(self, spec: TaskSpec) -> TaskInfo:
+        """Submit a task; returns it once it is durable."""
+        return await self._call(calls.submit(spec))
+
+    async def submit_many(self, specs: Iterable[TaskSpec]) -> list[TaskInfo | SubmitError]:
+        """Submit many tasks; the answer has, in order, each task or why it was refused."""
+        return [outcome for call in calls.submit_many(specs) for outcome in await self._call(call)]
+
+    async def task(self, task_id: str) -> TaskInfo:
+        """Return a task as it is now."""
+        return await self._call(calls.get_task(task_id))
+
+    async def tasks(self, states: Sequence[str] = (), user_id: str = "") -> AsyncIterator[TaskInfo]:
+        """Iterate over tasks, newest submission first; page by page, as they are read."""
+        token = ""
+        while True:
+            page, token = await self._call(calls.list_tasks(states, user_id, token))
+            for task in page:
+                yield task
+            if not token:
+                return
+
+    async def cancel(self, task_id: str) -> TaskInfo:
+        """End a task; returns it as it is then."""
+        return await self._call(calls.cancel(task_id))
+
+    async def logs(self, task_id: str) -> AsyncIterator[str]:
+        """Iterate over what a task has printed so far, in pieces."""
+        stream = self._stub.StreamTaskLogs(calls.logs(task_id), timeout=self._timeout_s)
+        try:
+            async for chunk in stream:
+                yield chunk.content
+        except grpc.RpcError as error:
+            raise calls.meaning(error) from None
+        finally:
+            stream.cancel()
+
+    async def watch(
+        self, task_ids: Iterable[str] = (), *, timeout_s: float | None = None
+    ) -> AsyncIterator[TaskInfo]:
+        """Iterate over tasks as they change.
+
+        With ids: first their present states; ends when all have finished; goes on after a master's restart.
+        Without: every task of the cluster, from now on and without an end.
+        """
+        wanted = list(task_ids)
+        attempts = calls.Attempts(timeout_s, self._retry_for_s if wanted else 0.0)
+        while True:
+            stream = self._stub.WatchTasks(calls.watch(wanted), timeout=attempts.remaining_s)
+            try:
+                async for message in stream:
+                    attempts.answered()
+                    yield calls.task_info(message)
+                return
+            except grpc.RpcError as error:
+                pause_s = attempts.after(error)
+            finally:
+                stream.cancel()
+            await asyncio.sleep(pause_s)
+
+    async def wait(self, task_ids: Iterable[str], *, timeout_s: float | None = None) -> list[TaskInfo]:
+        """Return the tasks, in this order, once all of them have finished.
+
+        Raises
+        ------
+        CallTimeoutError
+            When that takes longer than `timeout_s`.
+        """
+        outcomes = calls.Outcomes(task_ids)
+        if outcomes.open:
+            try:
+                async for task in self.watch(outcomes.open, timeout_s=timeout_s):
+                    outcomes.take(task)
+            except CallTimeoutError:
+                raise outcomes.late(timeout_s) from None
+        return outcomes.result()
+
+    async def workers(self) -> list[WorkerInfo]:
+        """Return every worker."""
+        return await self._call(calls.list_workers())
+
+    async def drain(self, worker_id: str, drain: bool = True) -> WorkerInfo:
+        """Place nothing new on a worker (or, with False, again); what runs there goes on."""
+        return await self._call(calls.drain(worker_id, drain))
+
+    async def explain(self, task_id: str) -> Explanation:
+        """Return why a task is where it is, or why it waits."""
+        return await self._call(calls.explain(task_id))
+
+    async def stats(self) -> ClusterStats:
+        """Return the cluster in numbers."""
+        return await self._call(calls.stats())
+
+    async def _call(self, call: calls.Call[T]) -> T:
+        attempts = calls.Attempts(self._timeout_s, self._retry_for_s)
+        method: Any = getattr(self._stub, call.method)
+        while True:
+            try:
+                return call.decode(await method(call.request, timeout=attempts.remaining_s))
+            except grpc.RpcError as error:
+                pause_s = attempts.after(error)
+            await asyncio.sleep(pause_s)

@@ -1,0 +1,270 @@
+"""The calls of both clients: what is sent, how the answer is read, when it is tried again."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+import grpc
+import msgspec
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+
+from rtscore.client.errors import CallTimeoutError, ClientError, MasterUnreachableError, RequestError
+from rtscore.client.types import (
+    ClusterStats,
+    Explanation,
+    ExplanationRow,
+    PlacementRecord,
+    SubmitError,
+    TaskInfo,
+    TaskSpec,
+    WorkerInfo,
+)
+from rtscore.rpc import cluster_pb2, scheduler_pb2
+
+T = TypeVar("T")
+
+TIMEOUT_S = 30.0
+RETRY_FOR_S = 5.0
+# Large enough to cost nothing per task, small enough that nobody waits for it.
+BATCH = 1_000
+PAGE = 1_000
+OPTIONS = (
+    # The answer to a full batch is larger than the batch.
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
+
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 1.0
+_NO_ANSWER = (grpc.StatusCode.UNAVAILABLE,)
+
+
+class Call(msgspec.Struct, Generic[T], frozen=True):
+    """One unary call; all may be repeated: a submission carries an id, the others set or read a state."""
+
+    method: str
+    request: Any
+    decode: Callable[[Any], T]
+
+
+class Attempts:
+    """Decides whether a call is tried again, and when: after UNAVAILABLE, with full jitter, for a while."""
+
+    def __init__(self, timeout_s: float | None, retry_for_s: float) -> None:
+        self._retry_for_s = retry_for_s
+        self._timeout_s = timeout_s
+        self._end = None if timeout_s is None else time.monotonic() + timeout_s
+        self.answered()
+
+    def answered(self) -> None:
+        """The master answers: a later failure is a new one."""
+        self._pause_s = _FIRST_PAUSE_S
+        self._give_up = time.monotonic() + self._retry_for_s
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Seconds left for the call; None: as long as it takes."""
+        return None if self._end is None else max(0.0, self._end - time.monotonic())
+
+    def after(self, error: grpc.RpcError) -> float:
+        """Seconds to pause before the next try; raises what the error means when there is none."""
+        pause_s = random.uniform(0.0, self._pause_s)
+        self._pause_s = min(2.0 * self._pause_s, _LONGEST_PAUSE_S)
+        until = time.monotonic() + pause_s
+        last = self._give_up if self._end is None else min(self._give_up, self._end)
+        if error.code() in _NO_ANSWER and until < last:
+            return pause_s
+        raise meaning(error) from None
+
+
+def meaning(error: grpc.RpcError) -> ClientError:
+    """The exception that a client raises for a failed call."""
+    code, details = error.code(), error.details() or ""
+    if code in _NO_ANSWER:
+        return MasterUnreachableError(details)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return CallTimeoutError("no answer in time; whether the call was carried out is not known")
+    return RequestError(code.name, details, _field(error))
+
+
+def _field(error: grpc.RpcError) -> str:
+    metadata: Iterable[tuple[str, Any]] = error.trailing_metadata() or ()
+    for key, value in metadata:
+        if key == "grpc-status-details-bin":
+            request = error_details_pb2.BadRequest()
+            for detail in status_pb2.Status.FromString(value).details:
+                if detail.Unpack(request) and request.field_violations:
+                    return str(request.field_violations[0].field)
+    return ""
+
+
+# ---- calls ----
+
+
+def submit(spec: TaskSpec) -> Call[TaskInfo]:
+    """Submit one task."""
+    return Call("SubmitTask", _spec(spec), task_info)
+
+
+def submit_many(specs: Iterable[TaskSpec]) -> Iterator[Call[list[TaskInfo | SubmitError]]]:
+    """Submit many, a batch per call."""
+    messages = [_spec(spec) for spec in specs]
+    for begin in range(0, len(messages), BATCH):
+        request = scheduler_pb2.SubmitTasksRequest(tasks=messages[begin : begin + BATCH])
+        yield Call("SubmitTasks", request, lambda reply: [_outcome(o) for o in reply.outcomes])
+
+
+def get_task(task_id: str) -> Call[TaskInfo]:
+    """Read one task."""
+    return Call("GetTask", scheduler_pb2.TaskRef(task_id=task_id), task_info)
+
+
+def cancel(task_id: str) -> Call[TaskInfo]:
+    """Ask for a task's end."""
+    return Call("CancelTask", scheduler_pb2.TaskRef(task_id=task_id), task_info)
+
+
+def list_tasks(states: Sequence[str], user_id: str, token: str) -> Call[tuple[list[TaskInfo], str]]:
+    """Read one page; the answer has the next page's token, empty after the last."""
+    try:
+        numbers = [scheduler_pb2.TaskState.Value(state.upper()) for state in states]
+    except ValueError:
+        known = ", ".join(name.lower() for name in scheduler_pb2.TaskState.keys()[1:])
+        raise ValueError(f"states: {list(states)!r} came; allowed are {known}") from None
+    request = scheduler_pb2.ListTasksRequest(
+        states=numbers, user_id=user_id, page_size=PAGE, page_token=token
+    )
+    return Call("ListTasks", request, lambda r: ([task_info(t) for t in r.tasks], r.next_page_token))
+
+
+def list_workers() -> Call[list[WorkerInfo]]:
+    """Read all workers."""
+    return Call(
+        "ListWorkers",
+        scheduler_pb2.ListWorkersRequest(),
+        lambda reply: [_flat(WorkerInfo, worker) for worker in reply.workers],
+    )
+
+
+def drain(worker_id: str, drain: bool) -> Call[WorkerInfo]:
+    """Drain a worker, or take that back."""
+    request = scheduler_pb2.DrainWorkerRequest(worker_id=worker_id, drain=drain)
+    return Call("DrainWorker", request, lambda worker: _flat(WorkerInfo, worker))
+
+
+def explain(task_id: str) -> Call[Explanation]:
+    """Ask why."""
+    return Call("Explain", scheduler_pb2.TaskRef(task_id=task_id), _explanation)
+
+
+def stats() -> Call[ClusterStats]:
+    """Read the cluster's numbers."""
+    return Call(
+        "GetClusterStats",
+        scheduler_pb2.ClusterStatsRequest(),
+        lambda reply: _flat(ClusterStats, reply, tau=dict(reply.tau)),
+    )
+
+
+def watch(task_ids: Iterable[str]) -> scheduler_pb2.WatchTasksRequest:
+    """The request of a watch."""
+    return scheduler_pb2.WatchTasksRequest(task_ids=task_ids)
+
+
+def logs(task_id: str) -> cluster_pb2.TaskLogRequest:
+    """The request of a task's output."""
+    return cluster_pb2.TaskLogRequest(task_id=task_id)
+
+
+class Outcomes:
+    """Collects the last states of tasks that are waited for."""
+
+    def __init__(self, task_ids: Iterable[str]) -> None:
+        self._task_ids = list(task_ids)
+        self._ended: dict[str, TaskInfo] = {}
+
+    @property
+    def open(self) -> list[str]:
+        """The tasks that have not finished."""
+        return [task_id for task_id in dict.fromkeys(self._task_ids) if task_id not in self._ended]
+
+    def take(self, task: TaskInfo) -> None:
+        """Note a state."""
+        if task.finished:
+            self._ended[task.task_id] = task
+
+    def result(self) -> list[TaskInfo]:
+        """All tasks in the order that was asked for."""
+        return [self._ended[task_id] for task_id in self._task_ids]
+
+    def late(self, timeout_s: float | None) -> CallTimeoutError:
+        """What is raised when the time is over."""
+        left, asked = self.open, len(self._task_ids)
+        return CallTimeoutError(
+            f"{len(left)} of {asked} tasks had not finished after {timeout_s} s, {left[0]} among them"
+        )
+
+
+# ---- messages ----
+
+
+def _spec(spec: TaskSpec) -> scheduler_pb2.TaskSpec:
+    fields = msgspec.structs.asdict(spec)
+    fields["task_id"] = spec.task_id or uuid.uuid4().hex
+    return scheduler_pb2.TaskSpec(**fields)
+
+
+def task_info(message: scheduler_pb2.TaskInfo) -> TaskInfo:
+    """A task from the wire."""
+    spec = message.spec
+    return TaskInfo(
+        **{name: getattr(spec, name) for name in TaskSpec.__struct_fields__},
+        **{name: getattr(message, name) for name in _STATUS_FIELDS},
+        state=scheduler_pb2.TaskState.Name(message.state).lower(),
+        exit_code=message.exit_code if message.HasField("exit_code") else None,
+        sla_success=message.sla_success if message.HasField("sla_success") else None,
+    )
+
+
+_STATUS_FIELDS = tuple(
+    name
+    for name in TaskInfo.__struct_fields__
+    if name not in (*TaskSpec.__struct_fields__, "state", "exit_code", "sla_success")
+)
+
+
+def _outcome(outcome: scheduler_pb2.SubmitOutcome) -> TaskInfo | SubmitError:
+    if outcome.HasField("task"):
+        return task_info(outcome.task)
+    code = next((c.name for c in grpc.StatusCode if c.value[0] == outcome.error.code), "UNKNOWN")
+    return SubmitError(code, outcome.error.message)
+
+
+def _explanation(reply: scheduler_pb2.Explanation) -> Explanation:
+    placement = None
+    if reply.HasField("placement"):
+        record = reply.placement
+        placement = _flat(PlacementRecord, record, risk=record.risk if record.HasField("risk") else None)
+    return Explanation(
+        task=task_info(reply.task),
+        summary=reply.summary,
+        rows=tuple(_flat(ExplanationRow, row) for row in reply.rows),
+        placement=placement,
+    )
+
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def _flat(kind: type[S], message: Message, **known: Any) -> S:
+    """A record whose fields are named as the message's; `known` are those that need more than reading."""
+    names = (name for name in kind.__struct_fields__ if name not in known)
+    return kind(**{name: getattr(message, name) for name in names}, **known)

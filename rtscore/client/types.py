@@ -1,0 +1,150 @@
+"""What a client sends and gets: plain immutable records, never messages of the wire.
+
+Amounts in cores, GiB and devices; instants in Unix seconds, 0 when they have not come; durations in seconds.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class TaskSpec(msgspec.Struct, frozen=True):
+    """A task to submit; empty or 0 leaves the choice to the client or the master.
+
+    `command` is run by /bin/sh. Without `task_id` the client makes one, so that a submission can be repeated
+    without becoming a second task. Without `task_type` it is inferred from the amounts; without `deadline`
+    it is submission + `sla_multiplier` (0: the master's) times the type's expected runtime.
+    """
+
+    command: str = ""
+    task_id: str = ""
+    user_id: str = ""
+    docker_image: str = ""
+    cpu: float = 0.0
+    memory: float = 0.0
+    gpu: float = 0.0
+    storage: float = 0.0
+    task_type: str = ""
+    sla_multiplier: float = 0.0
+    deadline: float = 0.0
+    time_limit_s: float = 0.0
+
+
+class TaskInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A task as it stood when the master answered.
+
+    `state` is queued, assigned, running, completed, failed or cancelled. `sla_success` is None until the
+    task has completed or failed, `exit_code` until there is one.
+    """
+
+    task_id: str
+    user_id: str
+    command: str
+    docker_image: str
+    cpu: float
+    memory: float
+    gpu: float
+    storage: float
+    task_type: str
+    sla_multiplier: float
+    deadline: float
+    time_limit_s: float
+    state: str
+    attempt: int
+    worker_id: str
+    tau: float
+    submitted_at: float
+    assigned_at: float
+    started_at: float
+    finished_at: float
+    runtime_s: float
+    exit_code: int | None
+    sla_success: bool | None
+    reason: str
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing follows."""
+        return self.state in ("completed", "failed", "cancelled")
+
+
+class SubmitError(msgspec.Struct, frozen=True):
+    """Why one task of many was not accepted; `code` as in `RequestError`."""
+
+    code: str
+    message: str
+
+
+class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker; `state` is active, draining, inactive or lost."""
+
+    worker_id: str
+    state: str
+    total_cpu: float
+    total_memory: float
+    total_gpu: float
+    total_storage: float
+    cpu_avail: float
+    memory_avail: float
+    gpu_avail: float
+    storage_avail: float
+    load: float
+    live_attempts: int
+    last_heartbeat_at: float
+    tasks_finished: int
+    sla_met: int
+
+
+class ExplanationRow(msgspec.Struct, frozen=True, kw_only=True):
+    """How one worker would do; `lacks` says in words why it cannot."""
+
+    worker_id: str
+    feasible: bool
+    lacks: str
+    predicted_runtime_s: float
+    lateness_s: float
+    load: float
+    affinity: float
+    penalty: float
+    risk: float
+
+
+class PlacementRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The recorded decision of an attempt, and the worker just before it."""
+
+    worker_id: str
+    attempt: int
+    source: str
+    risk: float | None
+    load_at_start: float
+    cpu_avail: float
+    memory_avail: float
+    gpu_avail: float
+    assigned_at: float
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a task is where it is, or why it waits; `rows` are the workers as they are now, best first."""
+
+    task: TaskInfo
+    summary: str
+    rows: tuple[ExplanationRow, ...]
+    placement: PlacementRecord | None
+
+
+class ClusterStats(msgspec.Struct, frozen=True, kw_only=True):
+    """The cluster in numbers; decisions since the master started, τ in seconds by type."""
+
+    scheduler: str
+    queued: int
+    assigned: int
+    running: int
+    completed: int
+    failed: int
+    cancelled: int
+    decisions: int
+    fallbacks: int
+    decision_p50_us: float
+    decision_p99_us: float
+    tau: dict[str, float]
+    started_at: float
