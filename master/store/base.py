@@ -25,11 +25,20 @@ class Store(Protocol):
 
     Ordering: commits take effect in the order in which they were called, and the writes of one commit in
     their order. Durability: when `commit` returns, its writes survive a crash of the process and of the
-    machine. A read sees every commit that returned before it was called.
+    machine. A read sees every commit that returned before it was called, and of any other commit all or
+    nothing. Cancelling a call only stops the waiting: the writes of a cancelled commit are made or not made,
+    never in part. A call before `open` or after `close` raises StoreUnavailableError.
     """
 
     async def open(self) -> None:
-        """Create or migrate what is needed; refuses a store written by a newer version."""
+        """Create or migrate what is needed, and keep every other master out until `close`.
+
+        Raises
+        ------
+        StoreOpenError
+            When the store was written by a newer version, is in use by another master, is not a store, or
+            cannot be reached; the sentence says which.
+        """
         ...
 
     async def close(self) -> None:
@@ -41,7 +50,8 @@ class Store(Protocol):
 
         Inserting a task, an attempt or a result that exists, or updating a task or ending an attempt that
         does not, fails the commit: the core never asks for it, so it would be a bug or a second master.
-        Putting replaces, and removing what is not there is nothing.
+        Ending an attempt again replaces its end. Putting replaces, and removing what is not there is nothing.
+        Numbers come back as they were given, bit for bit; numpy's scalars are numbers.
 
         Raises
         ------
@@ -49,11 +59,17 @@ class Store(Protocol):
             When the writes do not fit what is stored; nothing was written.
         StoreUnavailableError
             When the backend cannot be written now; nothing was written.
+        ValueError, TypeError
+            When a value cannot be stored (NaN where a number is needed, an integer beyond 64 bits, text that
+            is not Unicode); nothing was written.
         """
         ...
 
     async def load(self) -> Snapshot:
-        """Everything that a master needs to go on after a restart."""
+        """Everything that a master needs to go on after a restart, as of one instant.
+
+        Tasks by submission, oldest first, ties by id; attempts by task id and number; workers by id.
+        """
         ...
 
     async def find_tasks(self, task_ids: Collection[str]) -> dict[str, StoredTask]:
@@ -61,7 +77,10 @@ class Store(Protocol):
         ...
 
     async def list_tasks(self, query: TaskQuery) -> list[StoredTask]:
-        """One page of tasks, newest submission first, ties by descending task id."""
+        """One page of tasks, newest submission first, ties by descending task id.
+
+        No states means every state, no user every user; a limit below 1 gives an empty page.
+        """
         ...
 
     async def attempts(self, task_id: str) -> list[AttemptRecord]:
@@ -79,3 +98,7 @@ class Store(Protocol):
 
 class StoreConflictError(Exception):
     """The writes do not fit what is stored."""
+
+
+class StoreOpenError(Exception):
+    """The store cannot be used by this master; the sentence says why."""
