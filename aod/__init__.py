@@ -1,0 +1,1 @@
+"""Learning from what happened: the runtime model, affinities, penalties and the search for better weights."""
