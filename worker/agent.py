@@ -149,7 +149,10 @@ class Agent:
         if update.recorded:
             self._outbox.forget([to_key(ref) for ref in update.recorded])
         for task in update.assignments:
-            self._attempts.take(to_assignment(task))
+            # An agent that stops neither starts nor refuses. A refused task would be placed here again, and
+            # each placement uses up one of its attempts; the goodbye gives back what was assigned, once.
+            if not self._stopping.is_set():
+                self._attempts.take(to_assignment(task))
         for ref in update.cancels:
             self._attempts.cancel(to_key(ref))
         for ref in update.log_requests:
@@ -216,7 +219,6 @@ class Agent:
     # ---- stop ----
 
     async def _drain(self) -> None:
-        self._attempts.close()
         _log.info("worker agent stops", running=len(self._attempts.running()))
         with suppress(TimeoutError):
             async with asyncio.timeout(self._config.drain_timeout_s):

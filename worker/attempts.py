@@ -68,7 +68,6 @@ class Attempts:
         self._outgoing = outgoing
         self._live: dict[AttemptKey, _Attempt] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._closed = False
 
     def running(self) -> list[Assignment]:
         """Return what runs now."""
@@ -84,16 +83,10 @@ class Attempts:
             self._repeat(key)
 
     def take(self, assignment: Assignment) -> None:
-        """Start an assignment, or refuse it with a reason.
-
-        After `close` it is neither: a refusal would send the master into placing it here again, and each time
-        uses up one of the task's attempts, while a goodbye gives back whatever was assigned, once.
-        """
+        """Start an assignment, or refuse it with a reason."""
         key = assignment.key
         if key in self._live or key in self._outbox.pending:
             self._repeat(key)
-        elif self._closed:
-            _log.info("assignment not started: the worker stops", task_id=key.task_id, attempt=key.attempt)
         elif reason := self._refusal(assignment):
             self._refuse(key, reason)
         else:
@@ -119,12 +112,8 @@ class Attempts:
         result = self._outbox.pending.get(key)
         return result.logs.encode() if result is not None else b""
 
-    def close(self) -> None:
-        """Take nothing more; what runs goes on."""
-        self._closed = True
-
     async def wait_idle(self) -> None:
-        """Return once nothing runs and every result is in the outbox; after `close`."""
+        """Return once nothing runs and every result is in the outbox."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 

@@ -53,7 +53,10 @@ async def test_failure_names_the_exit_code_or_the_signal(executor, command, exit
 
 async def test_command_sees_its_task_its_threads_and_an_empty_input(executor):
     ended = await outcome(
-        executor, 'echo "$RTS_TASK_ID $RTS_ATTEMPT $RTS_WORKER_ID $OMP_NUM_THREADS"; cat', task_id="a/b", cpu=2.5
+        executor,
+        'echo "$RTS_TASK_ID $RTS_ATTEMPT $RTS_WORKER_ID $OMP_NUM_THREADS"; cat',
+        task_id="a/b",
+        cpu=2.5,
     )
     assert ended.output == b"a/b 1 w1 3\n"
 
@@ -86,7 +89,9 @@ async def test_time_limit_kills_grandchildren_that_ignore_sigterm(executor, tmp_
 
 
 async def test_child_has_its_grace_time_when_the_shell_ends_first(executor, tmp_path):
-    script = f"trap 'sleep 0.2; echo saved > {tmp_path}/saved; exit' TERM; echo up; while :; do sleep 0.02; done"
+    script = (
+        f"trap 'sleep 0.2; echo saved > {tmp_path}/saved; exit' TERM; echo up; while :; do sleep 0.02; done"
+    )
     execution = await executor.start(assignment(f'sh -c "{script}" & wait'))
     await until(lambda: b"up" in execution.output())
     execution.stop("cancelled")
@@ -158,7 +163,8 @@ async def test_attempt_leaves_no_descriptor(executor):
 
 
 async def test_usage_counts_the_whole_group_running_and_ended(executor, tmp_path):
-    burn = "python3 -c 'x = bytearray(64 << 20)\nimport time\nwhile time.process_time() < 0.3: pass\nprint(1, flush=True)"
+    work = "import time\nwhile time.process_time() < 0.3: pass\nprint(1, flush=True)"
+    burn = f"python3 -c 'x = bytearray(64 << 20)\n{work}"
     before = executor.usage()
     execution = await executor.start(assignment(f"{burn}\ntime.sleep(300)' | cat"))
     await until(lambda: execution.output())

@@ -84,7 +84,7 @@ class ScriptedMaster(scheduler_pb2_grpc.WorkerServiceServicer):
             await self._server.stop(grace=None)
             self._server = None
 
-    async def WorkerSession(self, requests, context):  # noqa: N802
+    async def WorkerSession(self, requests, context):
         self.calls += 1
         if self.refuses_with is not None:
             await context.abort(self.refuses_with, "not with this master")
@@ -160,7 +160,14 @@ def task(task_id: str, command: str, attempt: int = 1, cpu: float = 1.0, **field
 
 
 def config(master: ScriptedMaster, work_dir: Path, **fields) -> WorkerConfig:
-    values = {"cpu": 4.0, "memory": 8.0, "gpu": 1.0, "storage": 10.0, "kill_grace_s": 0.3, "drain_timeout_s": 10.0}
+    values = {
+        "cpu": 4.0,
+        "memory": 8.0,
+        "gpu": 1.0,
+        "storage": 10.0,
+        "kill_grace_s": 0.3,
+        "drain_timeout_s": 10.0,
+    }
     return WorkerConfig(
         masters=(master.address,), worker_id="w1", work_dir=str(work_dir), **(values | fields)
     )
