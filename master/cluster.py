@@ -1,0 +1,317 @@
+"""The master's core: events in, effects out; no I/O, no clock, no randomness.
+
+What is decided where: `validate` what is accepted; `queue` the order, `placement` the pass, `reservations`
+the exception to both; `lifecycle` what becomes of a placed task; `liveness` who belongs to the cluster;
+`restore` how it begins again. All state is in `Book`, `Members` and `TaskQueue`, and this class wires them
+together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from master.audit import audit
+from master.book import Book
+from master.errors import NotAllowedError, TaskExistsError, UnknownTaskError
+from master.events import (
+    AttemptFinished,
+    AttemptRefused,
+    AttemptStarted,
+    Cancel,
+    Drain,
+    Effect,
+    Event,
+    Heartbeat,
+    InsertTask,
+    Place,
+    RegisterWorker,
+    Restore,
+    Submit,
+    TaskChanged,
+    Tick,
+    WorkerLeft,
+    WorkerSilent,
+)
+from master.jobs import Job, task_of
+from master.lifecycle import Lifecycle
+from master.liveness import Liveness
+from master.members import Member, Members
+from master.placement import Placement
+from master.queue import TaskQueue, order
+from master.reasons import why_waiting
+from master.records import StoredTask, TaskState, TaskStatus
+from master.reservations import Reservations
+from master.restore import restore
+from master.status import TaskExplanation, WorkerStatus
+from master.validate import same_content, spec_of
+from rtscore import Scheduler, Task, TauStore, WorkerTable
+
+if TYPE_CHECKING:
+    from rtscore import Explanation
+
+QUEUED = TaskStatus()
+
+
+class Explains(Protocol):
+    """A policy that can rank all workers for a task."""
+
+    def explain(self, task: Task, now: float | None = None) -> Explanation:
+        """Return a row per worker."""
+        ...
+
+
+class Cluster:
+    """The state of the cluster and the rules that change it.
+
+    Parameters
+    ----------
+    table : WorkerTable
+        Empty; the cluster adds and removes its workers.
+    scheduler : Scheduler
+        Decides over `table`.
+    tau : TauStore
+        Read at submission, taught by successful tasks.
+    sla_multiplier : float
+        k of a submission that gives none.
+    max_attempts : int
+        Placements of a task before it fails.
+    heartbeat_interval_s : float
+        What workers were told; three of them without a word make one inactive. `Tick` must come more often
+        than that: of a longer gap only this much counts as silence, since the master itself did not listen.
+    grace_s : float
+        From inactive to lost, and for claiming attempts after a restart.
+    keep_finished : int
+        Finished tasks kept in memory.
+    """
+
+    def __init__(
+        self,
+        table: WorkerTable,
+        scheduler: Scheduler,
+        tau: TauStore,
+        *,
+        sla_multiplier: float = 2.0,
+        max_attempts: int = 3,
+        heartbeat_interval_s: float = 2.0,
+        grace_s: float = 30.0,
+        keep_finished: int = 10_000,
+    ) -> None:
+        self._tau = tau
+        self._sla_multiplier = sla_multiplier
+        self._scheduler = scheduler
+        self._seq = 0
+        self._begun = False
+        self._book = Book(keep_finished)
+        self._members = Members(table)
+        self._queue = TaskQueue()
+        self._reservations = Reservations(self._members, self._queue)
+        self._placement = Placement(self._queue, self._members, self._reservations, scheduler)
+        self._lifecycle = Lifecycle(
+            self._book,
+            self._members,
+            self._queue,
+            self._reservations,
+            tau,
+            max_attempts=max_attempts,
+            pause_s=heartbeat_interval_s,
+        )
+        self._liveness = Liveness(
+            self._members,
+            self._book,
+            self._lifecycle,
+            self._reservations,
+            heartbeat_interval_s=heartbeat_interval_s,
+            grace_s=grace_s,
+        )
+        self._handlers: dict[type, Callable[[Any, float, list[Effect]], None]] = {
+            Restore: self._restore,
+            Submit: self._submit,
+            Cancel: self._cancel,
+            RegisterWorker: self._liveness.register,
+            Heartbeat: self._liveness.heartbeat,
+            AttemptStarted: self._lifecycle.started,
+            AttemptFinished: self._lifecycle.finished,
+            AttemptRefused: self._lifecycle.refused,
+            WorkerSilent: self._liveness.silent,
+            WorkerLeft: self._liveness.left,
+            Drain: self._liveness.drain,
+            Tick: self._liveness.tick,
+            Place: self._place,
+        }
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Apply an event and return what it asks for, in order.
+
+        Parameters
+        ----------
+        event : Event
+        now : float
+            Unix seconds. May go back or jump; what depends on silence does not follow a jump.
+
+        Raises
+        ------
+        MasterError
+            When the request cannot be carried out; nothing has changed.
+        """
+        effects: list[Effect] = []
+        self._liveness.uptime.advance(now)
+        self._handlers[type(event)](event, now, effects)
+        self._begun = True
+        return effects
+
+    # ---- reads ----
+
+    def task(self, task_id: str) -> StoredTask | None:
+        """A task as it is now; None when it is unknown or finished long ago."""
+        return self._book.stored(task_id)
+
+    def counts(self) -> dict[TaskState, int]:
+        """How many tasks are in each state; of finished ones, those since this master began."""
+        return dict(self._book.counts)
+
+    @property
+    def queue_depth(self) -> int:
+        """How many tasks wait."""
+        return len(self._queue)
+
+    def workers(self) -> list[WorkerStatus]:
+        """Every registered worker, in order of id."""
+        return [self._status(self._members.by_id[worker_id]) for worker_id in sorted(self._members.by_id)]
+
+    def worker(self, worker_id: str) -> WorkerStatus | None:
+        """A registered worker; None when there is none of this id."""
+        member = self._members.by_id.get(worker_id)
+        return None if member is None else self._status(member)
+
+    def why_waiting(self, task_id: str, now: float) -> str:
+        """Why a task is still queued; empty when it is not.
+
+        Raises
+        ------
+        UnknownTaskError
+            When no task of this id is in memory.
+        """
+        job = self._book.jobs.get(task_id)
+        if job is None or job.group is None:
+            self._require(task_id)
+            return ""
+        return why_waiting(job, self._members, now)
+
+    def explain(self, task_id: str, now: float) -> TaskExplanation:
+        """Why a task is where it is, and how the workers would rank for it now.
+
+        Looks at every worker and every queued task: for a person who asks, not for a listing.
+
+        Raises
+        ------
+        UnknownTaskError
+            When no task of this id is in memory.
+        """
+        stored = self._require(task_id)
+        job = self._book.jobs.get(task_id)
+        ranking = None
+        if hasattr(self._scheduler, "explain"):
+            task = job.task if job is not None else task_of(stored.spec)
+            ranking = cast(Explains, self._scheduler).explain(task, now)
+        return TaskExplanation(
+            stored, self._summary(stored, job, now), ranking, self._book.last_attempt(task_id)
+        )
+
+    def check(self) -> None:
+        """Raise AssertionError, saying which, when an invariant is broken; costs a look at everything."""
+        audit(self._book, self._members, self._queue, self._reservations, self._lifecycle)
+
+    # ---- events ----
+
+    def _restore(self, event: Restore, now: float, effects: list[Effect]) -> None:
+        if self._begun:
+            raise NotAllowedError("restore came after other events; it is allowed as the first one")
+        restore(
+            event.snapshot,
+            now,
+            effects,
+            book=self._book,
+            members=self._members,
+            queue=self._queue,
+            lifecycle=self._lifecycle,
+            liveness=self._liveness,
+            tau=self._tau,
+        )
+        self._seq = len(event.snapshot.tasks)
+
+    def _submit(self, event: Submit, now: float, effects: list[Effect]) -> None:
+        submission = event.submission
+        spec = spec_of(submission, self._tau, self._sla_multiplier, now)
+        task_id = submission.task_id
+        known = self._book.stored(task_id) or event.known
+        if known is not None:
+            if not same_content(known.spec.submission, submission):
+                raise TaskExistsError(f"task_id {task_id!r} is taken by a task of other content")
+            return
+        job = Job(spec, QUEUED, task_of(spec), self._seq)
+        self._seq += 1
+        self._book.accept(job)
+        self._queue.push(job, now, now)
+        effects.append(InsertTask(spec, QUEUED))
+        effects.append(TaskChanged(spec, QUEUED))
+
+    def _cancel(self, event: Cancel, now: float, effects: list[Effect]) -> None:
+        stored = self._require(event.task_id)
+        state = stored.status.state
+        if state is TaskState.CANCELLED:
+            return
+        if state.terminal:
+            raise NotAllowedError(
+                f"task {event.task_id} is {state.value}; only one that is not finished is cancelled"
+            )
+        self._lifecycle.cancel(self._book.jobs[event.task_id], now, effects)
+
+    def _place(self, event: Place, now: float, effects: list[Effect]) -> None:
+        place = partial(self._lifecycle.place, now=now, effects=effects)
+        self._placement.run(now, self._lifecycle.live, place)
+
+    # ---- helpers ----
+
+    def _require(self, task_id: str) -> StoredTask:
+        stored = self._book.stored(task_id)
+        if stored is None:
+            raise UnknownTaskError(f"no task {task_id!r} is in memory")
+        return stored
+
+    def _status(self, member: Member) -> WorkerStatus:
+        view = self._members.table.view(member.id)
+        cpu, memory, gpu, storage = member.totals
+        state = "inactive" if not member.active else "draining" if member.record.draining else "active"
+        return WorkerStatus(
+            member.id,
+            state,
+            cpu,
+            memory,
+            gpu,
+            storage,
+            view.cpu_avail,
+            view.memory_avail,
+            view.gpu_avail,
+            view.storage_avail,
+            view.load,
+            len(member.attempts),
+            member.last_heartbeat_at,
+            member.tasks_finished,
+            member.sla_met,
+        )
+
+    def _summary(self, stored: StoredTask, job: Job | None, now: float) -> str:
+        status = stored.status
+        if job is not None and job.group is not None:
+            ahead = sum(order(other) < order(job) for other in self._queue.jobs())
+            late = "" if now <= job.latest_start else "; its deadline can no longer be met"
+            return f"queued behind {ahead} tasks: {why_waiting(job, self._members, now)}{late}"
+        if status.state is TaskState.CANCELLED:
+            held = "" if job is None else f"; worker {status.worker_id} has not ended it yet"
+            return f"{status.reason}{held}"
+        where = f"{status.state.value} on worker {status.worker_id}, attempt {status.attempt}"
+        if status.sla_success is not None:
+            where += f"; deadline {'met' if status.sla_success else 'missed'}"
+        return f"{where}: {status.reason}" if status.reason else where

@@ -1,0 +1,269 @@
+"""What becomes of a placed task: started, finished, refused, lost, cancelled; who may still report it."""
+
+from __future__ import annotations
+
+import math
+
+from master.book import Book
+from master.events import (
+    Assign,
+    AttemptFinished,
+    AttemptId,
+    AttemptRefused,
+    AttemptStarted,
+    CancelAttempt,
+    Effect,
+    EndAttempt,
+    InsertAttempt,
+    InsertResult,
+    PutTau,
+    Recorded,
+)
+from master.jobs import Attempt, Job
+from master.members import Member, Members
+from master.queue import TaskQueue
+from master.records import AttemptEnd, AttemptRecord, ResultRecord, TaskState, TaskStatus
+from master.reservations import Reservations
+from rtscore import Decision, TauStore
+
+# By how much a runtime of the worker's own clock may exceed the time since assignment by ours, which may have
+# been set back. Beyond that it is nonsense, and τ and every later deadline would be nonsense with it.
+CLOCK_SLACK_S = 60.0
+
+
+class Lifecycle:
+    """Opens and ends attempts; the only place where their effects are made.
+
+    Parameters
+    ----------
+    max_attempts : int
+        Placements of a task before it fails.
+    pause_s : float
+        How long a worker that refused a task is left alone with it.
+    """
+
+    def __init__(
+        self,
+        book: Book,
+        members: Members,
+        queue: TaskQueue,
+        reservations: Reservations,
+        tau: TauStore,
+        *,
+        max_attempts: int,
+        pause_s: float,
+    ) -> None:
+        self._book = book
+        self._members = members
+        self._queue = queue
+        self._reservations = reservations
+        self._tau = tau
+        self._max_attempts = max_attempts
+        self._pause_s = pause_s
+        # Attempts that hold a worker.
+        self.live = 0
+
+    def place(self, job: Job, member: Member, decision: Decision, now: float, effects: list[Effect]) -> None:
+        """Assign a job that has just left the queue."""
+        worker_id = member.record.worker_id
+        number = job.status.attempt + 1
+        view = self._members.table.view(worker_id)
+        record = AttemptRecord(
+            job.task_id,
+            number,
+            worker_id,
+            now,
+            view.load,
+            view.cpu_avail,
+            view.memory_avail,
+            view.gpu_avail,
+            decision.source.value,
+            decision.risk,
+        )
+        self.open(Attempt(job, member, record))
+        effects.append(InsertAttempt(record))
+        self._book.change(job, TaskStatus(TaskState.ASSIGNED, number, worker_id, now), effects)
+        effects.append(Assign(worker_id, job.spec, number))
+
+    def open(self, attempt: Attempt) -> None:
+        """Let an attempt hold its worker."""
+        self._members.hold(attempt)
+        attempt.job.attempt = attempt
+        self.live += 1
+
+    def started(self, event: AttemptStarted, now: float, effects: list[Effect]) -> None:
+        """The command runs; a worker that runs what it should not is told to end it."""
+        attempt = self._current(event.worker_id, event.attempt)
+        if attempt is None:
+            effects.append(CancelAttempt(event.worker_id, event.attempt))
+            return
+        attempt.claim_by = None
+        if attempt.cancel_at is not None:
+            effects.append(CancelAttempt(event.worker_id, AttemptId(event.attempt.task_id, attempt.number)))
+            return
+        job, status = attempt.job, attempt.job.status
+        if status.state is TaskState.ASSIGNED:
+            started_at = _clipped(event.started_at, status.assigned_at, now, default=now)
+            attempt.expected_finish = started_at + job.spec.tau
+            running = TaskStatus(
+                TaskState.RUNNING, attempt.number, event.worker_id, status.assigned_at, started_at
+            )
+            self._book.change(job, running, effects)
+
+    def finished(self, event: AttemptFinished, now: float, effects: list[Effect]) -> None:
+        """Record the outcome, once; whatever the worker reports, it may forget it then."""
+        attempt = self._current(event.worker_id, event.attempt)
+        if attempt is None:
+            pass
+        elif attempt.cancel_at is not None:
+            self._end(attempt, AttemptEnd.CANCELLED, now, effects)
+            self._book.archive(attempt.job, attempt.record)
+        else:
+            self._complete(attempt, event, now, effects)
+        effects.append(Recorded(event.worker_id, event.attempt))
+
+    def refused(self, event: AttemptRefused, now: float, effects: list[Effect]) -> None:
+        """Queue the task again; until a pause is over it goes to another worker."""
+        attempt = self._current(event.worker_id, event.attempt)
+        if attempt is None or attempt.job.status.state is TaskState.RUNNING:
+            # It is known to run: the refusal is late, or of a delivery that reached the worker after all.
+            return
+        job = attempt.job
+        why = f"worker {event.worker_id} refused it: {event.reason or 'no reason given'}"
+        self.give_up(attempt, AttemptEnd.REFUSED, why, now, effects)
+        if job.status.state is TaskState.QUEUED:
+            self.avoid(job, event.worker_id, now)
+
+    def avoid(self, job: Job, worker_id: str, now: float) -> None:
+        """Leave a worker alone with a queued job for a while."""
+        if worker_id not in job.avoid:
+            job.avoid = (*job.avoid, worker_id)
+        job.retry_at = now + self._pause_s
+
+    def cancel(self, job: Job, now: float, effects: list[Effect]) -> None:
+        """End a task that is not finished; a worker that has it keeps its room until it let go."""
+        status = job.status
+        cancelled = TaskStatus(
+            TaskState.CANCELLED,
+            status.attempt,
+            status.worker_id,
+            status.assigned_at,
+            status.started_at,
+            now,
+            reason="cancelled on request",
+        )
+        self._book.change(job, cancelled, effects)
+        attempt = job.attempt
+        if attempt is None:
+            if job.reserved is not None:
+                self._reservations.lift(job)
+            self._queue.remove(job)
+            self._book.archive(job, None)
+        else:
+            attempt.cancel_at = now
+            effects.append(CancelAttempt(attempt.member.id, AttemptId(job.task_id, attempt.number)))
+
+    def give_up(self, attempt: Attempt, end: AttemptEnd, why: str, now: float, effects: list[Effect]) -> None:
+        """End an attempt without an outcome: its task is queued again, or was placed too often and fails."""
+        job = attempt.job
+        self._end(attempt, end, now, effects)
+        if job.status.state.terminal:
+            self._book.archive(job, attempt.record)
+        elif attempt.number < self._max_attempts:
+            self.requeue(job, why, now, effects)
+        else:
+            reason = f"attempt {attempt.number} of {self._max_attempts}: {why}"
+            failed = TaskStatus(
+                TaskState.FAILED,
+                attempt.number,
+                attempt.member.id,
+                job.status.assigned_at,
+                job.status.started_at,
+                now,
+                sla_success=False,
+                reason=reason,
+            )
+            self._book.change(job, failed, effects)
+            self._book.archive(job, attempt.record)
+
+    def requeue(self, job: Job, why: str, now: float, effects: list[Effect]) -> None:
+        """Queue a task again that has no attempt; the next placement counts one up."""
+        self._book.change(job, TaskStatus(TaskState.QUEUED, job.status.attempt, reason=why), effects)
+        self._queue.push(job, now, now)
+
+    def _complete(self, attempt: Attempt, event: AttemptFinished, now: float, effects: list[Effect]) -> None:
+        job, status, member = attempt.job, attempt.job.status, attempt.member
+        assigned_at = attempt.record.assigned_at
+        # The worker's clock may be wrong in either direction; ours bounds what it can claim.
+        started_at = _clipped(event.started_at, assigned_at, now, default=status.started_at or assigned_at)
+        finished_at = _clipped(event.finished_at, started_at, now, default=now)
+        runtime_s = event.runtime_s
+        if not 0.0 < runtime_s <= max(now - assigned_at, 0.0) + CLOCK_SLACK_S:
+            runtime_s = finished_at - started_at
+        sla_success = finished_at <= job.deadline
+        reason = "" if event.success else event.reason or f"exit code {event.exit_code}"
+        effects.append(
+            InsertResult(
+                ResultRecord(
+                    job.task_id,
+                    attempt.number,
+                    member.record.worker_id,
+                    event.success,
+                    event.exit_code,
+                    started_at,
+                    finished_at,
+                    runtime_s,
+                    sla_success,
+                    event.logs,
+                    event.result_location,
+                    event.output_files,
+                    reason,
+                )
+            )
+        )
+        end = AttemptEnd.COMPLETED if event.success else AttemptEnd.FAILED
+        self._end(attempt, end, now, effects)
+        outcome = TaskStatus(
+            TaskState.COMPLETED if event.success else TaskState.FAILED,
+            attempt.number,
+            member.record.worker_id,
+            assigned_at,
+            started_at,
+            finished_at,
+            runtime_s,
+            event.exit_code,
+            sla_success,
+            reason,
+        )
+        self._book.change(job, outcome, effects)
+        self._book.archive(job, attempt.record)
+        member.tasks_finished += 1
+        member.sla_met += sla_success
+        if event.success and runtime_s > 0.0:
+            task_type = job.spec.task_type
+            self._tau.update_tau(task_type, runtime_s)
+            effects.append(PutTau(task_type, self._tau.get_tau(task_type)))
+
+    def _end(self, attempt: Attempt, end: AttemptEnd, now: float, effects: list[Effect]) -> None:
+        job = attempt.job
+        self._members.let_go(attempt)
+        job.attempt = None
+        self.live -= 1
+        self._reservations.ended(job)
+        effects.append(EndAttempt(job.task_id, attempt.number, now, end))
+
+    def _current(self, worker_id: str, reported: AttemptId) -> Attempt | None:
+        """The live attempt that a worker may speak for; attempt 0 is whichever it has of that task."""
+        job = self._book.jobs.get(reported.task_id)
+        if job is None or (attempt := job.attempt) is None:
+            return None
+        if attempt.member.record.worker_id != worker_id or reported.attempt not in (0, attempt.number):
+            return None
+        return attempt
+
+
+def _clipped(instant: float, low: float, high: float, *, default: float) -> float:
+    """An instant within [low, high], `low` if that is empty; the default when it was not told."""
+    if not (instant > 0.0 and math.isfinite(instant)):
+        instant = default
+    return max(low, min(instant, high))

@@ -1,0 +1,219 @@
+"""The queue: order of 7.2 within groups of equal requests, and the timers that move tasks between its parts.
+
+Design
+
+a. Tasks of equal request and executor form a group. What fits depends on the group alone, what goes first on
+   the task; so a pass looks at each group once and at each placed task, not at each queued one.
+b. A group orders the tasks that can still meet their deadline (now <= deadline - τ) by deadline, and the
+   hopeless ones behind them by arrival. Ties: the order of acceptance.
+c. A task becomes hopeless, starving, or free of its pause by time alone. One heap holds for each task the
+   next instant at which that happens; it is read when a pass begins.
+d. Leaving is lazy: an entry counts only while its `turn` is the job's. A heap that is mostly void is rebuilt,
+   so it stays proportional to what is queued.
+e. A group that did not fit is blocked until capacity grows on a worker where it would fit, however many tasks
+   join it meanwhile.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
+
+from master.jobs import STARVING_S, STARVING_TAUS, Job, Standing
+
+Key = tuple[int, float, int]
+Entry = tuple[float, int, int, Job]
+
+# Below this many entries a rebuild is not worth its check.
+SLACK = 64
+
+
+class Group:
+    """The queued tasks of one request (cores, GiB, devices, GiB) and executor."""
+
+    __slots__ = (
+        "blocked",
+        "diagnosis",
+        "executor",
+        "hopeful",
+        "hopeless",
+        "request",
+        "size",
+        "starving",
+        "unreservable",
+    )
+
+    def __init__(self, request: tuple[float, float, float, float], executor: str) -> None:
+        self.request = request
+        self.executor = executor
+        self.size = 0
+        self.blocked = False
+        self.hopeful: list[Entry] = []
+        self.hopeless: list[Entry] = []
+        self.starving: list[Entry] = []
+        # Why no worker can run it, and for which version of the members that was found.
+        self.diagnosis: tuple[int, str] = (-1, "")
+        # For which version of members and reservations no worker was left to reserve.
+        self.unreservable: tuple[int, int] = (-1, -1)
+
+    def first(self) -> Job | None:
+        """The job to place next; None when there is none."""
+        return _top(self.hopeful, Standing.HOPEFUL) or _top(self.hopeless, Standing.HOPELESS)
+
+    def longest_starving(self) -> Job | None:
+        """The job that waits for a reservation longest; None when there is none."""
+        heap = self.starving
+        while heap:
+            _, _, turn, job = heap[0]
+            if job.turn == turn:
+                return job
+            heappop(heap)
+        return None
+
+    def jobs(self) -> Iterator[Job]:
+        """Every job in it, in no order."""
+        for standing, heap in ((Standing.HOPEFUL, self.hopeful), (Standing.HOPELESS, self.hopeless)):
+            for _, _, turn, job in heap:
+                if job.turn == turn and job.standing is standing:
+                    yield job
+
+
+def order(job: Job) -> Key:
+    """The place of a queued job among all: hopeful by deadline, then hopeless by arrival."""
+    if job.standing is Standing.HOPEFUL:
+        return 0, job.deadline, job.seq
+    return 1, job.submitted_at, job.seq
+
+
+class TaskQueue:
+    """All tasks that wait."""
+
+    def __init__(self) -> None:
+        self.groups: dict[tuple[float, float, float, float, str], Group] = {}
+        # Groups with tasks that no pass has seen; ordered, as everything that decides must be.
+        self.fresh: dict[Group, None] = {}
+        self.starving: dict[Group, None] = {}
+        self._timers: list[Entry] = []
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def push(self, job: Job, now: float, since: float) -> None:
+        """Queue a job that is out and waits since some instant."""
+        task = job.task
+        key = (task.cpu, task.memory, task.gpu, task.storage, job.executor)
+        group = self.groups.get(key)
+        if group is None:
+            group = self.groups[key] = Group(key[:4], job.executor)
+        job.group = group
+        job.waiting_since = since
+        job.starving_at = _patience_ends(job)
+        job.turn += 1
+        group.size += 1
+        self._size += 1
+        if len(self._timers) > 2 * self._size + 16 * SLACK:
+            self._timers = _rebuilt(self._timers)
+        self._join(job, group, now)
+
+    def remove(self, job: Job) -> None:
+        """Take a job out, wherever in the queue it is."""
+        group = job.group
+        assert group is not None
+        job.turn += 1
+        job.standing = Standing.OUT
+        job.group = None
+        self._size -= 1
+        group.size -= 1
+        if group.size == 0:
+            del self.groups[*group.request, group.executor]
+            self.fresh.pop(group, None)
+            self.starving.pop(group, None)
+        elif len(group.hopeful) + len(group.hopeless) + len(group.starving) > 3 * group.size + SLACK:
+            group.hopeful = _rebuilt(group.hopeful, Standing.HOPEFUL)
+            group.hopeless = _rebuilt(group.hopeless, Standing.HOPELESS)
+            group.starving = _rebuilt(group.starving)
+
+    def park(self, job: Job) -> None:
+        """Leave a job that only workers it avoids have room for alone until its `retry_at`."""
+        job.standing = Standing.PARKED
+        job.turn += 1
+        job.starving_at = _patience_ends(job)
+        heappush(self._timers, (job.retry_at, job.seq, job.turn, job))
+
+    def advance(self, now: float) -> None:
+        """Let time pass: tasks lose hope, begin to starve, end their pause."""
+        timers = self._timers
+        while timers and timers[0][0] < now:
+            _, _, turn, job = heappop(timers)
+            if job.turn != turn:
+                continue
+            group = job.group
+            assert group is not None
+            if job.standing is Standing.PARKED:
+                job.avoid = ()
+                self._join(job, group, now)
+                continue
+            if job.standing is Standing.HOPEFUL and job.latest_start < now:
+                job.standing = Standing.HOPELESS
+                heappush(group.hopeless, (job.submitted_at, job.seq, turn, job))
+            if job.starving_at < now:
+                self.starve(job)
+            self._watch(job)
+
+    def starve(self, job: Job) -> None:
+        """Let a queued job that waited too long, and has none, ask for a reservation."""
+        assert job.group is not None
+        job.starving_at = math.inf
+        heappush(job.group.starving, (job.waiting_since, job.seq, job.turn, job))
+        self.starving[job.group] = None
+
+    def reserve(self, group: Group) -> Job:
+        """Take the job that starves longest off the list of those that ask."""
+        job = group.longest_starving()
+        assert job is not None
+        heappop(group.starving)
+        return job
+
+    def jobs(self) -> Iterator[Job]:
+        """Every job in a group, without those that are parked; in no order."""
+        for group in self.groups.values():
+            yield from group.jobs()
+
+    def _join(self, job: Job, group: Group, now: float) -> None:
+        if now <= job.latest_start:
+            job.standing = Standing.HOPEFUL
+            heappush(group.hopeful, (job.deadline, job.seq, job.turn, job))
+        else:
+            job.standing = Standing.HOPELESS
+            heappush(group.hopeless, (job.submitted_at, job.seq, job.turn, job))
+        self._watch(job)
+        if not group.blocked:
+            self.fresh[group] = None
+
+    def _watch(self, job: Job) -> None:
+        at = job.starving_at
+        if job.standing is Standing.HOPEFUL and job.latest_start < at:
+            at = job.latest_start
+        if at < math.inf:
+            heappush(self._timers, (at, job.seq, job.turn, job))
+
+
+def _patience_ends(job: Job) -> float:
+    return job.waiting_since + max(STARVING_TAUS * job.spec.tau, STARVING_S)
+
+
+def _top(heap: list[Entry], standing: Standing) -> Job | None:
+    while heap:
+        _, _, turn, job = heap[0]
+        if job.turn == turn and job.standing is standing:
+            return job
+        heappop(heap)
+    return None
+
+
+def _rebuilt(heap: list[Entry], standing: Standing | None = None) -> list[Entry]:
+    kept = [e for e in heap if e[3].turn == e[2] and (standing is None or e[3].standing is standing)]
+    heapify(kept)
+    return kept

@@ -1,0 +1,52 @@
+"""What the core tells of itself: workers as they are, where a task is and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from master.records import AttemptRecord, StoredTask
+
+if TYPE_CHECKING:
+    from rtscore import Explanation
+
+
+class WorkerStatus(msgspec.Struct, frozen=True):
+    """A registered worker at one moment; `state` is "active", "draining" or "inactive" (silent)."""
+
+    worker_id: str
+    state: str
+    cpu: float
+    memory: float
+    gpu: float
+    storage: float
+    cpu_avail: float
+    memory_avail: float
+    gpu_avail: float
+    storage_avail: float
+    load: float
+    live_attempts: int
+    last_heartbeat_at: float
+    tasks_finished: int
+    sla_met: int
+
+
+class TaskExplanation(msgspec.Struct, frozen=True):
+    """Why a task is where it is.
+
+    Attributes
+    ----------
+    task : StoredTask
+    summary : str
+        One sentence.
+    ranking : Explanation or None
+        How the workers would rank for it now; None when the policy in use does not rank.
+    placement : AttemptRecord or None
+        The recorded decision of its live or last attempt; None while it waits.
+    """
+
+    task: StoredTask
+    summary: str
+    ranking: Explanation | None
+    placement: AttemptRecord | None
