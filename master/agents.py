@@ -12,6 +12,7 @@ import structlog
 from master import convert
 from master.errors import MasterError, StoreUnavailableError, UnsupportedError, WorkerUnreachableError
 from master.events import Assign, AttemptFinished, AttemptId, AttemptRefused, AttemptStarted, RegisterWorker
+from master.interceptors import Context
 from master.records import WorkerRecord
 from master.runner import Master
 from rtscore.rpc import cluster_pb2, cluster_pb2_grpc
@@ -22,8 +23,6 @@ CALL_TIMEOUT_S = 5.0
 LOG_TIMEOUT_S = 10.0
 # An agent that does not answer a cancellation is asked again after 1, 2, 4, 8 s; then its silence decides.
 CANCEL_TRIES = 5
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class _Agent:
@@ -146,9 +145,7 @@ class Agents(cluster_pb2_grpc.MasterWorkerServicer):
         self, request: cluster_pb2.WorkerInfo, context: Context
     ) -> cluster_pb2.RegisterAck:
         """Take a worker in, or again."""
-        worker = convert.worker_record(
-            request, address=request.worker_ip, executors=(), now=self._master.clock()
-        )
+        worker = convert.worker_record(request, address=request.worker_ip, executors=())
         try:
             self._master.post(RegisterWorker(worker, None))
         except MasterError as error:

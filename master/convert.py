@@ -13,6 +13,7 @@ import msgspec
 from master.errors import InvalidRequestError
 from master.events import AttemptFinished, AttemptId, AttemptRefused, AttemptStarted, Heartbeat
 from master.records import AttemptRecord, StoredTask, Submission, TaskSpec, TaskState, WorkerRecord
+from master.status import WorkerStatus
 from master.store.base import TaskQuery
 from master.timed import DecisionLatency
 from rtscore.rpc import cluster_pb2, scheduler_pb2
@@ -142,9 +143,7 @@ def _decode_token(token: str) -> tuple[float, str]:
 # ---- workers ----
 
 
-def worker_record(
-    info: cluster_pb2.WorkerInfo, *, address: str, executors: Iterable[str], now: float
-) -> WorkerRecord:
+def worker_record(info: cluster_pb2.WorkerInfo, *, address: str, executors: Iterable[str]) -> WorkerRecord:
     """A worker as it introduces itself."""
     return WorkerRecord(
         info.worker_id,
@@ -154,7 +153,6 @@ def worker_record(
         info.total_storage,
         address=address,
         executors=tuple(executors),
-        registered_at=now,
     )
 
 
@@ -253,4 +251,25 @@ def cluster_stats(
         decision_p99_us=latency.p99_us,
         tau=tau,
         started_at=started_at,
+    )
+
+
+def worker_state(worker: WorkerStatus) -> scheduler_pb2.WorkerState:
+    """A worker as clients see it."""
+    return scheduler_pb2.WorkerState(
+        worker_id=worker.worker_id,
+        state=worker.state,
+        total_cpu=worker.cpu,
+        total_memory=worker.memory,
+        total_gpu=worker.gpu,
+        total_storage=worker.storage,
+        cpu_avail=worker.cpu_avail,
+        memory_avail=worker.memory_avail,
+        gpu_avail=worker.gpu_avail,
+        storage_avail=worker.storage_avail,
+        load=worker.load,
+        live_attempts=worker.live_attempts,
+        last_heartbeat_at=worker.last_heartbeat_at,
+        tasks_finished=worker.tasks_finished,
+        sla_met=worker.sla_met,
     )

@@ -94,7 +94,7 @@ class Master:
         self.started_at = clock()
         self.links: dict[str, WorkerLink] = {}
         self.watchers = Watchers()
-        self.finished: dict[TaskState, int] = {}
+        self._finished_before: dict[TaskState, int] = {}
         self._tick_s = tick_s
         self._lookup = Lookup(store)
         self._journal = Journal(store, self._deliver, self._place)
@@ -104,7 +104,8 @@ class Master:
 
     async def start(self) -> Snapshot:
         """Take over what the store holds, return it, and begin to commit, to place and to watch the time."""
-        self.finished = {s: n for s, n in (await self.store.count_tasks()).items() if s.terminal}
+        stored = await self.store.count_tasks()
+        self._finished_before = {state: n for state, n in stored.items() if state.terminal}
         snapshot = await self.store.load()
         self.post(Restore(snapshot))
         self._tasks = [
@@ -235,6 +236,11 @@ class Master:
         (task,) = await self.tasks([task_id])
         return task
 
+    def counts(self) -> dict[TaskState, int]:
+        """How many tasks are in each state, those of earlier runs included."""
+        counts, before = self.cluster.counts(), self._finished_before
+        return {state: counts.get(state, 0) + before.get(state, 0) for state in TaskState}
+
     async def tasks(self, task_ids: Collection[str]) -> list[StoredTask]:
         """The tasks of these ids, as `task`.
 
@@ -269,8 +275,6 @@ class Master:
     def _deliver(self, effect: Effect) -> None:
         match effect:
             case TaskChanged(spec, status):
-                if status.state.terminal:
-                    self.finished[status.state] = self.finished.get(status.state, 0) + 1
                 self.watchers.publish(spec, status)
             case Assign():
                 self._assign(effect)

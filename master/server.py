@@ -81,9 +81,9 @@ class MasterServer:
         if config.params and isinstance(policy, RTSScheduler):
             self._reloader = ParamsReloader(config.params, policy, config.params_reload_interval_s)
         self._health = health.aio.HealthServicer()
-        self._sessions = Sessions(self.master, socket.gethostname(), config.heartbeat_interval_s)
+        self.sessions = Sessions(self.master, socket.gethostname(), config.heartbeat_interval_s)
         self._agents = Agents(self.master)
-        logs = TaskLogs(self.master, self._sessions, self._agents)
+        logs = TaskLogs(self.master, self.sessions, self._agents)
         self._service = SchedulerService(self.master, tau, logs)
         self._server: grpc.aio.Server | None = None
 
@@ -131,7 +131,7 @@ class MasterServer:
         if server is not None:
             await self._health.enter_graceful_shutdown()
             self.master.watchers.end_all(StoppingError("the master is stopping; watch again when it is back"))
-            self._sessions.close()
+            self.sessions.close()
             await server.stop(grace_s / 2.0)
         await self._agents.close()
         if self._reloader is not None:
@@ -157,7 +157,7 @@ class MasterServer:
     async def _listen(self) -> None:
         server = grpc.aio.server(interceptors=(Errors(),), options=_OPTIONS)
         scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server(self._service, server)
-        scheduler_pb2_grpc.add_WorkerServiceServicer_to_server(self._sessions, server)
+        scheduler_pb2_grpc.add_WorkerServiceServicer_to_server(self.sessions, server)
         cluster_pb2_grpc.add_MasterWorkerServicer_to_server(self._agents, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection(
@@ -206,7 +206,7 @@ async def serve(config: MasterConfig, ready: Callable[[str], None] | None = None
 
 
 def run(config: MasterConfig, ready: Callable[[str], None] | None = None) -> None:
-    """Run a master as this process; returns after SIGTERM or SIGINT and a graceful stop, raises as `serve`."""
+    """Run a master as this process, until SIGTERM or SIGINT and a graceful stop; raises as `serve`."""
 
     async def until_told() -> None:
         serving = asyncio.create_task(serve(config, ready))

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
-
-import grpc
 
 from master import convert
 from master.errors import MasterError, UnknownWorkerIdError
-from master.interceptors import status_code
+from master.interceptors import Context, status_code
 from master.records import StoredTask, TaskState
 from master.runner import Master
 from master.task_logs import TaskLogs
 from rtscore import TASK_TYPES, TauStore
 from rtscore.rpc import cluster_pb2, scheduler_pb2, scheduler_pb2_grpc
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
@@ -91,10 +86,10 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
     ) -> scheduler_pb2.WorkerState:
         """Place nothing new on a worker, or take that back."""
         await self._master.drain(request.worker_id, request.drain)
-        for worker in self._master.cluster.workers():
-            if worker.worker_id == request.worker_id:
-                return convert.worker_state(worker)
-        raise UnknownWorkerIdError(f"worker {request.worker_id!r} has left")
+        worker = self._master.cluster.worker(request.worker_id)
+        if worker is None:
+            raise UnknownWorkerIdError(f"worker {request.worker_id!r} has left")
+        return convert.worker_state(worker)
 
     async def Explain(self, request: scheduler_pb2.TaskRef, context: Context) -> scheduler_pb2.Explanation:
         """Why a task is where it is, or why it waits."""
@@ -108,10 +103,9 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
     ) -> scheduler_pb2.ClusterStats:
         """Counts, decision latency and τ."""
         master = self._master
-        counts = {**master.cluster.counts(), **master.finished}
         tau = {str(name): self._tau.get_tau(name) for name in TASK_TYPES}
         return convert.cluster_stats(
-            master.scheduler.name, counts, master.scheduler.latency(), tau, master.started_at
+            master.scheduler.name, master.counts(), master.scheduler.latency(), tau, master.started_at
         )
 
     def _info(self, task: StoredTask) -> scheduler_pb2.TaskInfo:

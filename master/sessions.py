@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 from collections.abc import AsyncIterator
-from typing import Any
 
-import grpc
 import structlog
 
 from master import convert
@@ -20,6 +18,7 @@ from master.errors import (
     WorkerUnreachableError,
 )
 from master.events import Assign, AttemptId, AttemptRefused, RegisterWorker, WorkerLeft, WorkerSilent
+from master.interceptors import Context
 from master.runner import Master
 from rtscore.rpc import scheduler_pb2, scheduler_pb2_grpc
 
@@ -29,8 +28,6 @@ log = structlog.get_logger(__name__)
 BACKLOG = 100_000
 HELLO_TIMEOUT_S = 10.0
 LOG_TIMEOUT_S = 10.0
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class _Session:
@@ -122,6 +119,11 @@ class _Session:
             if not readers:
                 self._logs.pop(attempt, None)
 
+    @property
+    def readers(self) -> int:
+        """How many wait for output."""
+        return sum(map(len, self._logs.values()))
+
     def log_output(self, piece: scheduler_pb2.LogOutput) -> None:
         """Pass a piece on to whoever asked for it."""
         for queue in self._logs.get(convert.attempt_id(piece.attempt), ()):
@@ -169,6 +171,11 @@ class Sessions(scheduler_pb2_grpc.WorkerServiceServicer):
         session = self._sessions.get(worker_id)
         return None if session is None else session.logs(attempt)
 
+    def readers(self, worker_id: str) -> int:
+        """How many wait for output of a worker's attempts."""
+        session = self._sessions.get(worker_id)
+        return 0 if session is None else session.readers
+
     def close(self) -> None:
         """End every session after what waits for it has been sent; later ones are refused."""
         self._closed = True
@@ -179,9 +186,7 @@ class Sessions(scheduler_pb2_grpc.WorkerServiceServicer):
         if self._closed:
             raise StoppingError("the master is stopping; try again")
         hello = await self._hello(updates)
-        worker = convert.worker_record(
-            hello.info, address="", executors=hello.executors, now=self._master.clock()
-        )
+        worker = convert.worker_record(hello.info, address="", executors=hello.executors)
         # Registered first: a hello that is refused must not take the place of a session that works.
         self._master.post(RegisterWorker(worker, tuple(convert.attempt_id(ref) for ref in hello.live)))
         session = _Session(worker.worker_id)

@@ -61,6 +61,11 @@ class Watchers:
         self._of_task: dict[str, set[Watcher]] = {}
         self._of_every: set[Watcher] = set()
 
+    @property
+    def count(self) -> int:
+        """How many watchers there are."""
+        return len(self._of_every.union(*self._of_task.values()))
+
     def add(self, task_ids: Collection[str]) -> Watcher:
         """A new watcher of these tasks, or, with none, of every task."""
         watcher = Watcher(frozenset(task_ids))

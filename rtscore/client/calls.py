@@ -96,7 +96,8 @@ def meaning(error: grpc.RpcError) -> ClientError:
 
 
 def _field(error: grpc.RpcError) -> str:
-    metadata: Iterable[tuple[str, Any]] = error.trailing_metadata() or ()
+    # The blocking and the asyncio client have different types for it; both yield pairs.
+    metadata: Any = error.trailing_metadata() or ()
     for key, value in metadata:
         if key == "grpc-status-details-bin":
             request = error_details_pb2.BadRequest()
