@@ -1,4 +1,4 @@
-"""How `rts` prints: JSON documents, tables that never cut an id, fields, times, and text made safe for a terminal."""
+"""How `rts` prints: JSON, tables that never cut an id, fields and times, all safe for a terminal."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from datetime import datetime
 import msgspec
 
 from master.cli.failure import CommandError
+from rtscore.client import TaskSpec
 
 _UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
@@ -27,25 +28,12 @@ def parse_deadline(text: str, now: float) -> float:
         ) from None
 
 
-class TaskLine(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """One line of a task file: the fields of a submission. `deadline` is in Unix seconds."""
-
-    command: str = ""
-    task_id: str = ""
-    user_id: str = ""
-    docker_image: str = ""
-    cpu: float = 0.0
-    memory: float = 0.0
-    gpu: float = 0.0
-    storage: float = 0.0
-    task_type: str = ""
-    sla_multiplier: float = 0.0
-    deadline: float = 0.0
-    time_limit_s: float = 0.0
+class TaskLine(TaskSpec, forbid_unknown_fields=True, frozen=True):
+    """One line of a task file: the fields of a submission, and no others."""
 
 
 def read_task_lines(lines: Iterable[bytes], name: str) -> list[TaskLine]:
-    """The tasks of a file, one JSON object a line; empty lines are skipped. Nothing is read past a bad line."""
+    """The tasks of a file, one JSON object a line; empty lines are skipped, a bad one ends the reading."""
     decoder = msgspec.json.Decoder(TaskLine)
     found = []
     for number, line in enumerate(lines, 1):

@@ -1,4 +1,4 @@
-"""Which workers the demo starts and which tasks it submits when: seeded, all six types, more than fits at once."""
+"""Which workers the demo starts, and which tasks it submits when: seeded, of all six types."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import sys
 
 import msgspec
 
+DEFAULT_TASKS = 72
 MIN_TASKS = 60
+# One of each size: the gpu types need the larger two.
+MIN_WORKERS = 4
 MAX_WORKERS = 64
 
 
 class DemoWorker(msgspec.Struct, frozen=True):
-    """What a worker declares: cores, GiB, devices. They size the cluster for the scheduler, not the machine."""
+    """What a worker declares: cores, GiB, devices. They are sizes for the scheduler, not the machine's."""
 
     worker_id: str
     cpu: float
@@ -53,21 +56,21 @@ _SIZES = (
     ("small", 2.0, 6.0, 0.0),
     ("medium", 4.0, 12.0, 0.0),
     ("gpu", 8.0, 24.0, 2.0),
-    ("large", 12.0, 48.0, 4.0),
+    ("large", 12.0, 48.0, 8.0),
 )
 
 # Amounts: MiB to hash or compress, millions to sort, rows of a matrix, seconds to sleep. They are about
 # 0.3 to 2 s each on one 2.6 GHz core. The gpu types compute their products on the CPU.
 _SHAPES = (
-    _Shape("cpu-light", "", 1.0, 0.5, 0.0, (("hash", 400, 1600), ("compress", 3, 9))),
-    _Shape("cpu-heavy", "", 5.0, 2.0, 0.0, (("compress", 10, 24), ("hash", 1500, 3000))),
-    _Shape("memory-heavy", "memory-heavy", 2.0, 10.0, 0.0, (("sort", 6, 16),)),
-    _Shape("gpu-inference", "", 1.0, 2.0, 0.5, (("multiply 600", 4, 24),)),
-    _Shape("gpu-training", "gpu-training", 2.0, 6.0, 2.0, (("multiply 1200", 8, 24),)),
+    _Shape("cpu-light", "", 1.0, 0.5, 0.0, (("hash", 300, 1000), ("compress", 2, 6))),
+    _Shape("cpu-heavy", "", 5.0, 2.0, 0.0, (("compress", 7, 16), ("hash", 1000, 2200))),
+    _Shape("memory-heavy", "memory-heavy", 2.0, 10.0, 0.0, (("sort", 3, 8),)),
+    _Shape("gpu-inference", "", 1.0, 2.0, 0.5, (("multiply 600", 4, 20),)),
+    _Shape("gpu-training", "gpu-training", 2.0, 6.0, 2.0, (("multiply 1200", 6, 16),)),
     _Shape("mixed", "", 0.0, 1.0, 0.0, (("sleep", 0.5, 2.5),)),
-    _Shape("cpu-light", "cpu-light", 1.0, 0.5, 0.0, (("compress", 3, 9), ("sleep", 0.3, 1.0))),
-    _Shape("gpu-training", "", 5.0, 8.0, 3.0, (("multiply 1200", 8, 24),)),
-    _Shape("memory-heavy", "", 1.0, 9.0, 0.0, (("sort", 6, 16),)),
+    _Shape("cpu-light", "cpu-light", 1.0, 0.5, 0.0, (("compress", 2, 6), ("sleep", 0.3, 1.0))),
+    _Shape("gpu-training", "", 5.0, 8.0, 3.0, (("multiply 1200", 6, 16),)),
+    _Shape("memory-heavy", "", 1.0, 9.0, 0.0, (("sort", 3, 8),)),
 )
 
 # From a deadline that only an idle cluster meets once τ has been learned, to a comfortable one.

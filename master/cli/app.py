@@ -1,0 +1,67 @@
+"""`rts`: the commands by name, and the one place where an error becomes a sentence and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from master.cli import explain, serve, submit, tasks, workers
+from master.cli.demo import command as demo
+from master.cli.failure import CommandError
+
+# Plain help: rich's costs 60 ms more, and boxes around options when they are piped.
+app = typer.Typer(
+    name="rts",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="A deadline-aware task scheduler: run its master and workers, submit commands, see what they do.",
+    epilog="Exit codes: 0 done, 1 the answer is no, 2 wrong use, 3 no master answers.",
+)
+
+app.command(epilog=demo.EPILOG)(demo.demo)
+app.command(epilog=serve.MASTER_EPILOG)(serve.master)
+app.command(epilog=serve.WORKER_EPILOG)(serve.worker)
+app.command(epilog=submit.EPILOG)(submit.submit)
+app.command(epilog=tasks.TASKS_EPILOG)(tasks.tasks)
+app.command(epilog=tasks.TASK_EPILOG)(tasks.task)
+app.command(epilog=tasks.LOGS_EPILOG)(tasks.logs)
+app.command(epilog=tasks.CANCEL_EPILOG)(tasks.cancel)
+app.command(epilog=workers.WORKERS_EPILOG)(workers.workers)
+app.command(epilog=workers.DRAIN_EPILOG)(workers.drain)
+app.command(epilog=explain.EPILOG)(explain.explain)
+app.command(epilog=workers.STATS_EPILOG)(workers.stats)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"rtscore {version('rtscore')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    return
+
+
+def main() -> None:
+    """Run `rts` with the process's arguments and end the process."""
+    try:
+        app()
+    except CommandError as error:
+        # What was printed before is read first.
+        sys.stdout.flush()
+        print(f"rts: {error}", file=sys.stderr)
+        sys.exit(error.code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""`rts demo`: the command around the demo."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from master.cli import output
+from master.cli.connect import JsonOption
+from master.cli.demo.workload import DEFAULT_TASKS, MAX_WORKERS, MIN_TASKS, MIN_WORKERS
+from master.cli.failure import CommandError, Exit
+
+EPILOG = """\b
+Examples:
+  rts demo
+  rts demo --tasks 200 --seed 7 --json
+  rts demo --keep /tmp/demo
+"""
+
+
+def demo(
+    tasks: Annotated[int, typer.Option(min=MIN_TASKS, help="How many commands to submit.")] = DEFAULT_TASKS,
+    workers: Annotated[
+        int, typer.Option(min=MIN_WORKERS, max=MAX_WORKERS, help="How many workers, of four sizes in turn.")
+    ] = MIN_WORKERS,
+    seed: Annotated[int, typer.Option(help="Of the workload: the same seed, the same commands.")] = 1,
+    keep: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Leave the store and the logs in this new or empty directory."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a whole cluster on this machine, with real work, and report.
+
+    Starts a master and workers as separate processes, submits real commands of all six task types and shows
+    what happens. Exits 0 only if every command succeeded and every SLA figure agrees with the store. Ctrl-C
+    stops everything that was started.
+    """
+
+    from master.cli.demo.processes import ChildFailedError, StoppedBySignalError
+    from master.cli.demo.report import print_report
+    from master.cli.demo.run import NotReadyError, run_demo
+    from master.cli.demo.view import choose_view
+    from rtscore.client import ClientError
+
+    if keep is not None and keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
+        raise CommandError(f"--keep: {keep} is not a new or empty directory.")
+    try:
+        report = run_demo(tasks, workers, seed, keep, choose_view())
+    except StoppedBySignalError as stopped:
+        output.say(f"The demo was {stopped}; everything that it started has ended.")
+        sys.exit(128 + stopped.number)
+    except (ChildFailedError, NotReadyError, ClientError) as error:
+        raise CommandError(f"The demo could not go on: {error}", Exit.NO) from None
+    if as_json:
+        output.print_json(report)
+    else:
+        print_report(report, cores=os.cpu_count() or 1)
+    if report.problems:
+        raise CommandError("\n".join(("The demo found problems:", *report.problems)), Exit.NO)

@@ -1,0 +1,180 @@
+"""`rts master` and `rts worker`: the long-running processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from master.cli.connect import DEFAULT_MASTER
+from master.cli.failure import CommandError, Exit
+
+MASTER_EPILOG = """\b
+Examples:
+  rts master
+  rts master --listen 127.0.0.1:7171 --store /var/lib/rts/master.db --params ga_output.json
+  RTS_SCHEDULER=round-robin rts master
+
+Each setting may also come from the environment variable named beside it, or from a TOML file (--config)
+whose keys are the flags' names with underscores, durations ending in _s (heartbeat_interval_s = 2).
+Flags win over the environment, and that over the file.
+"""
+
+WORKER_EPILOG = """\b
+Examples:
+  rts worker
+  rts worker --master 10.0.0.5:7070 --id gpu-3 --cpu 16 --memory 64 --gpu 2
+"""
+
+
+def master(
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="A TOML file of settings.")] = None,
+    listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="[RTS_LISTEN, 127.0.0.1:7070] Port 0: a free one.")
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option(metavar="FILE", help="[RTS_STORE, .rts/master.db] The embedded store.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="NAME", help="[RTS_SCHEDULER, rts] rts or round-robin.")
+    ] = None,
+    params: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="[RTS_PARAMS] Scheduling parameters, reloaded on change."),
+    ] = None,
+    params_reload_interval: Annotated[
+        str | None, typer.Option(metavar="TIME", help="[RTS_PARAMS_RELOAD_INTERVAL, 30s] How often to look.")
+    ] = None,
+    sla_multiplier: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K",
+            help="[SCHED_SLA_MULTIPLIER, 2] Deadline = submission + K times the expected runtime.",
+        ),
+    ] = None,
+    max_attempts: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="[RTS_MAX_ATTEMPTS, 3] Placements of a task whose worker is lost."),
+    ] = None,
+    heartbeat_interval: Annotated[
+        str | None, typer.Option(metavar="TIME", help="[RTS_HEARTBEAT_INTERVAL, 2s] Asked of the workers.")
+    ] = None,
+    worker_grace: Annotated[
+        str | None, typer.Option(metavar="TIME", help="[RTS_WORKER_GRACE, 10s] From silent to lost.")
+    ] = None,
+    stop_grace: Annotated[
+        str | None, typer.Option(metavar="TIME", help="[RTS_STOP_GRACE, 10s] The longest graceful stop.")
+    ] = None,
+    insecure: Annotated[
+        bool | None,
+        typer.Option("--insecure", help="[RTS_INSECURE] Listen beyond this machine without protection."),
+    ] = None,
+    log_level: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="[RTS_LOG_LEVEL, info] debug, info, warning or error.")
+    ] = None,
+    log_format: Annotated[
+        str | None, typer.Option(metavar="FORMAT", help="[RTS_LOG_FORMAT, console] console or json.")
+    ] = None,
+) -> None:
+    """Run a master.
+
+    It ends on SIGTERM or Ctrl-C, gracefully. What it has acknowledged survives any other end too.
+    """
+    from master.config import ConfigError, load_config
+    from master.server import run
+    from master.store.base import StoreConflictError, StoreOpenError
+
+    flags = {
+        "listen": listen,
+        "store": store,
+        "scheduler": scheduler,
+        "params": params,
+        "params_reload_interval_s": params_reload_interval,
+        "sla_multiplier": sla_multiplier,
+        "max_attempts": max_attempts,
+        "heartbeat_interval_s": heartbeat_interval,
+        "worker_grace_s": worker_grace,
+        "stop_grace_s": stop_grace,
+        "insecure": insecure,
+        "log_level": log_level,
+        "log_format": log_format,
+    }
+    try:
+        run(load_config(flags, file=config))
+    except ConfigError as error:
+        raise CommandError(f"{error}.") from None
+    except StoreOpenError as error:
+        raise CommandError(
+            f"The store cannot be opened: {error}. Name another with --store.", Exit.NO
+        ) from None
+    except StoreConflictError as error:
+        raise CommandError(
+            f"The store does not hold what this master wrote ({error}): does another one write to it? "
+            "What was acknowledged is safe.",
+            Exit.NO,
+        ) from None
+
+
+def worker(
+    master: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            envvar="RTS_MASTER",
+            help="The master; repeat it for each one to try in turn.",
+        ),
+    ] = None,
+    worker_id: Annotated[
+        str | None, typer.Option("--id", help="Unique in the cluster; this machine's name when not given.")
+    ] = None,
+    cpu: Annotated[
+        float | None, typer.Option(help="Cores to offer; what the machine has when not given.")
+    ] = None,
+    memory: Annotated[float | None, typer.Option(help="GiB to offer.")] = None,
+    gpu: Annotated[float | None, typer.Option(help="Devices to offer.")] = None,
+    storage: Annotated[float | None, typer.Option(help="GiB to offer.")] = None,
+    work_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="For tasks and unreported results; ~/.local/state/rtscore/ID otherwise."
+        ),
+    ] = None,
+    drain_timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="How long a stop waits for running tasks.")
+    ] = 30.0,
+) -> None:
+    """Run a worker on this machine.
+
+    It takes tasks from the master and runs them here, through restarts of the master. SIGTERM or Ctrl-C ends
+    it: running tasks have --drain-timeout to finish; again, and they are ended at once and given back.
+    """
+    import asyncio
+    import socket
+
+    from worker.agent import WorkDirInUseError, run
+    from worker.config import WorkerConfig
+
+    try:
+        config = WorkerConfig(
+            masters=tuple(master or (DEFAULT_MASTER,)),
+            worker_id=worker_id or socket.gethostname(),
+            cpu=cpu,
+            memory=memory,
+            gpu=gpu,
+            storage=storage,
+            drain_timeout_s=drain_timeout,
+            work_dir=str(work_dir or ""),
+        )
+    except ValueError as error:
+        raise CommandError(f"{error}.") from None
+    try:
+        asyncio.run(run(config))
+    except WorkDirInUseError as error:
+        raise CommandError(
+            f"{error}. Stop it, or give this one another --id or --work-dir.", Exit.NO
+        ) from None
+    except OSError as error:
+        raise CommandError(
+            f"The worker's directory cannot be used: {error}. Name another with --work-dir."
+        ) from None

@@ -1,0 +1,173 @@
+"""`rts tasks`, `task`, `logs` and `cancel`: what became of the tasks, and ending them."""
+
+from __future__ import annotations
+
+import sys
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from master.cli import output
+from master.cli.connect import DEFAULT_MASTER, JsonOption, MasterOption, connect
+from master.cli.failure import CommandError, Exit
+
+if TYPE_CHECKING:
+    from rtscore.client import TaskInfo
+
+TASKS_EPILOG = """\b
+Examples:
+  rts tasks
+  rts tasks --state queued --state running
+  rts tasks --json | jq -r '.[] | select(.sla_success == false).task_id'
+"""
+
+TASK_EPILOG = """\b
+Examples:
+  rts task 5f3c
+  rts task 5f3c --json | jq .state
+"""
+
+LOGS_EPILOG = """\b
+Examples:
+  rts logs 5f3c
+  rts logs 5f3c | tail
+"""
+
+CANCEL_EPILOG = """\b
+Examples:
+  rts cancel 5f3c 9d21
+"""
+
+STATES = ("queued", "assigned", "running", "completed", "failed", "cancelled")
+
+TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="The task's id.")]
+
+
+def sla_word(task: TaskInfo) -> str:
+    """Whether the deadline was met, in a word; empty while nobody can tell."""
+    return "" if task.sla_success is None else "met" if task.sla_success else "missed"
+
+
+def tasks(
+    state: Annotated[
+        list[str] | None, typer.Option(metavar="STATE", help=f"One of {', '.join(STATES)}; may be repeated.")
+    ] = None,
+    user: Annotated[str, typer.Option(help="Only this user's.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 100,
+    master: MasterOption = DEFAULT_MASTER,
+    as_json: JsonOption = False,
+) -> None:
+    """List tasks, newest submission first."""
+    for name in state or ():
+        if name not in STATES:
+            raise CommandError(f"--state: {name!r} is none of {', '.join(STATES)}.")
+    with connect(master) as client:
+        found = list(islice(client.tasks(states=state or (), user_id=user), limit))
+    if as_json:
+        output.print_json(found)
+        return
+    if not found:
+        output.say("No such tasks.")
+        return
+    output.print_table(
+        ("TASK", "STATE", "TYPE", "WORKER", "RUNTIME", "SLA"),
+        [
+            (
+                task.task_id,
+                task.state,
+                task.task_type,
+                task.worker_id,
+                output.duration(task.runtime_s) if task.finished_at and task.started_at else "",
+                sla_word(task),
+            )
+            for task in found
+        ],
+        right=("RUNTIME",),
+    )
+
+
+def print_task(task: TaskInfo) -> None:
+    """Print everything about one task."""
+    lateness_s = task.finished_at - task.deadline
+    verdict = (
+        f"{sla_word(task)} ({output.duration(abs(lateness_s))} {'late' if lateness_s > 0 else 'to spare'})"
+    )
+    output.print_fields(
+        [
+            ("task", task.task_id),
+            ("state", task.state),
+            ("reason", task.reason),
+            ("command", task.command),
+            ("image", task.docker_image),
+            ("user", task.user_id),
+            ("type", f"{task.task_type}, expected {output.duration(task.tau)}"),
+            ("request", _request(task)),
+            ("time limit", output.duration(task.time_limit_s) if task.time_limit_s else ""),
+            ("worker", task.worker_id),
+            ("attempt", str(task.attempt) if task.attempt else ""),
+            ("submitted", output.instant(task.submitted_at)),
+            ("assigned", output.instant(task.assigned_at)),
+            ("started", output.instant(task.started_at)),
+            ("finished", output.instant(task.finished_at)),
+            ("runtime", output.duration(task.runtime_s) if task.finished_at and task.started_at else ""),
+            ("exit code", "" if task.exit_code is None else str(task.exit_code)),
+            ("deadline", output.instant(task.deadline)),
+            ("SLA", verdict if task.sla_success is not None else ""),
+        ]
+    )
+
+
+def _request(task: TaskInfo) -> str:
+    amounts = (
+        (task.cpu, "cores"),
+        (task.memory, "GiB memory"),
+        (task.gpu, "gpu"),
+        (task.storage, "GiB storage"),
+    )
+    return ", ".join(f"{output.amount(value)} {unit}" for value, unit in amounts if value) or "nothing"
+
+
+def task(task_id: TaskArgument, master: MasterOption = DEFAULT_MASTER, as_json: JsonOption = False) -> None:
+    """Show one task.
+
+    Its state, where and when it ran, and whether it met its deadline.
+    """
+    with connect(master) as client:
+        found = client.task(task_id)
+    if as_json:
+        output.print_json(found)
+    else:
+        print_task(found)
+
+
+def logs(task_id: TaskArgument, master: MasterOption = DEFAULT_MASTER) -> None:
+    """Print what a task has written so far."""
+    with connect(master) as client:
+        for piece in client.logs(task_id):
+            sys.stdout.write(piece)
+
+
+def cancel(
+    task_ids: Annotated[list[str], typer.Argument(metavar="TASK...", help="The tasks' ids.")],
+    master: MasterOption = DEFAULT_MASTER,
+    as_json: JsonOption = False,
+) -> None:
+    """Cancel tasks, queued or running."""
+    from rtscore.client import RequestError
+
+    cancelled = []
+    refusals = []
+    with connect(master) as client:
+        for task_id in task_ids:
+            try:
+                cancelled.append(client.cancel(task_id))
+            except RequestError as error:
+                refusals.append(str(error))
+    if as_json:
+        output.print_json(cancelled)
+    else:
+        for found in cancelled:
+            print(f"{output.clean(found.task_id)} cancelled")
+    if refusals:
+        raise CommandError("\n".join(refusals), Exit.NO)
