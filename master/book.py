@@ -6,7 +6,7 @@ from collections import deque
 
 from master.events import Effect, TaskChanged, UpdateTask
 from master.jobs import Job
-from master.records import AttemptRecord, StoredTask, TaskState, TaskStatus
+from master.records import StoredTask, TaskState, TaskStatus
 
 
 class Book:
@@ -22,7 +22,7 @@ class Book:
         self._keep_finished = keep_finished
         self.jobs: dict[str, Job] = {}
         self.counts: dict[TaskState, int] = dict.fromkeys(TaskState, 0)
-        self._finished: dict[str, tuple[StoredTask, AttemptRecord | None]] = {}
+        self._finished: dict[str, StoredTask] = {}
         self._oldest: deque[str] = deque()
 
     def __contains__(self, task_id: str) -> bool:
@@ -46,10 +46,10 @@ class Book:
         effects.append(UpdateTask(job.task_id, status))
         effects.append(TaskChanged(job.spec, status))
 
-    def archive(self, job: Job, last: AttemptRecord | None) -> None:
+    def archive(self, job: Job) -> None:
         """Move a finished task, of which no attempt is live, to those that may be forgotten."""
         del self.jobs[job.task_id]
-        self._finished[job.task_id] = StoredTask(job.spec, job.status), last
+        self._finished[job.task_id] = StoredTask(job.spec, job.status)
         self._oldest.append(job.task_id)
         if len(self._oldest) > self._keep_finished:
             del self._finished[self._oldest.popleft()]
@@ -59,13 +59,4 @@ class Book:
         job = self.jobs.get(task_id)
         if job is not None:
             return StoredTask(job.spec, job.status)
-        finished = self._finished.get(task_id)
-        return finished[0] if finished is not None else None
-
-    def last_attempt(self, task_id: str) -> AttemptRecord | None:
-        """The live or last attempt of a task in memory; None when it has none, or waits for the next."""
-        job = self.jobs.get(task_id)
-        if job is not None:
-            return job.attempt.record if job.attempt is not None else None
-        finished = self._finished.get(task_id)
-        return finished[1] if finished is not None else None
+        return self._finished.get(task_id)

@@ -186,38 +186,29 @@ class Cluster:
         return None if member is None else self._status(member)
 
     def why_waiting(self, task_id: str, now: float) -> str:
-        """Why a task is still queued; empty when it is not.
-
-        Raises
-        ------
-        UnknownTaskError
-            When no task of this id is in memory.
-        """
+        """Why a task is still queued, in a sentence; empty when it is not."""
         job = self._book.jobs.get(task_id)
-        if job is None or job.group is None:
-            self._require(task_id)
-            return ""
-        return why_waiting(job, self._members, now)
+        return "" if job is None or job.group is None else why_waiting(job, self._members, now)
 
-    def explain(self, task_id: str, now: float) -> TaskExplanation:
+    def explain(self, task: StoredTask, now: float) -> TaskExplanation:
         """Why a task is where it is, and how the workers would rank for it now.
 
         Looks at every worker and every queued task: for a person who asks, not for a listing.
 
-        Raises
-        ------
-        UnknownTaskError
-            When no task of this id is in memory.
+        Parameters
+        ----------
+        task : StoredTask
+            As `task` returned it, or the store for one that is no longer in memory.
+        now : float
+            Unix seconds.
         """
-        stored = self._require(task_id)
+        task_id = task.spec.task_id
+        task = self._book.stored(task_id) or task
         job = self._book.jobs.get(task_id)
         ranking = None
         if hasattr(self._scheduler, "explain"):
-            task = job.task if job is not None else task_of(stored.spec)
-            ranking = cast(Explains, self._scheduler).explain(task, now)
-        return TaskExplanation(
-            stored, self._summary(stored, job, now), ranking, self._book.last_attempt(task_id)
-        )
+            ranking = cast(Explains, self._scheduler).explain(task_of(task.spec), now)
+        return TaskExplanation(task, self._summary(task, job, now), ranking)
 
     def check(self) -> None:
         """Raise AssertionError, saying which, when an invariant is broken; costs a look at everything."""
@@ -258,7 +249,9 @@ class Cluster:
         effects.append(TaskChanged(spec, QUEUED))
 
     def _cancel(self, event: Cancel, now: float, effects: list[Effect]) -> None:
-        stored = self._require(event.task_id)
+        stored = self._book.stored(event.task_id)
+        if stored is None:
+            raise UnknownTaskError(f"no task {event.task_id!r} is in memory")
         state = stored.status.state
         if state is TaskState.CANCELLED:
             return
@@ -273,12 +266,6 @@ class Cluster:
         self._placement.run(now, self._lifecycle.live, place)
 
     # ---- helpers ----
-
-    def _require(self, task_id: str) -> StoredTask:
-        stored = self._book.stored(task_id)
-        if stored is None:
-            raise UnknownTaskError(f"no task {task_id!r} is in memory")
-        return stored
 
     def _status(self, member: Member) -> WorkerStatus:
         view = self._members.table.view(member.id)

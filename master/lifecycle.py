@@ -117,7 +117,7 @@ class Lifecycle:
             pass
         elif attempt.cancel_at is not None:
             self._end(attempt, AttemptEnd.CANCELLED, now, effects)
-            self._book.archive(attempt.job, attempt.record)
+            self._book.archive(attempt.job)
         else:
             self._complete(attempt, event, now, effects)
         effects.append(Recorded(event.worker_id, event.attempt))
@@ -158,7 +158,7 @@ class Lifecycle:
             if job.reserved is not None:
                 self._reservations.lift(job)
             self._queue.remove(job)
-            self._book.archive(job, None)
+            self._book.archive(job)
         else:
             attempt.cancel_at = now
             effects.append(CancelAttempt(attempt.member.id, AttemptId(job.task_id, attempt.number)))
@@ -168,7 +168,7 @@ class Lifecycle:
         job = attempt.job
         self._end(attempt, end, now, effects)
         if job.status.state.terminal:
-            self._book.archive(job, attempt.record)
+            self._book.archive(job)
         elif attempt.number < self._max_attempts:
             self.requeue(job, why, now, effects)
         else:
@@ -184,7 +184,7 @@ class Lifecycle:
                 reason=reason,
             )
             self._book.change(job, failed, effects)
-            self._book.archive(job, attempt.record)
+            self._book.archive(job)
 
     def requeue(self, job: Job, why: str, now: float, effects: list[Effect]) -> None:
         """Queue a task again that has no attempt; the next placement counts one up."""
@@ -236,7 +236,7 @@ class Lifecycle:
             reason,
         )
         self._book.change(job, outcome, effects)
-        self._book.archive(job, attempt.record)
+        self._book.archive(job)
         member.tasks_finished += 1
         member.sla_met += sla_success
         if event.success and runtime_s > 0.0:

@@ -69,20 +69,25 @@ class Placement:
         return groups
 
     def _fill(self, groups: list[Group], now: float, place: Place) -> None:
-        heads = [(*order(job), group) for group in groups if (job := group.first()) is not None]
+        heads = [(*order(job), group, job) for group in groups if (job := group.first()) is not None]
         heapify(heads)
         failed: list[tuple[str, Amounts]] = []
         while heads:
-            group = heads[0][3]
-            job = group.first()
-            if job is not None and not _will_fail(failed, group):
-                if self._try(job, now, place) and (job := group.first()) is not None:
-                    heapreplace(heads, (*order(job), group))
-                    continue
-                if job is not None and len(failed) < FAILURES:
+            group, job = heads[0][3:]
+            if failed and _will_fail(failed, group):
+                group.blocked = True
+                heappop(heads)
+            elif self._try(job, now, place):
+                following = group.first()
+                if following is None:
+                    heappop(heads)
+                else:
+                    heapreplace(heads, (*order(following), group, following))
+            else:
+                group.blocked = True
+                heappop(heads)
+                if len(failed) < FAILURES:
                     failed.append((group.executor, group.request))
-            group.blocked = job is not None
-            heappop(heads)
 
     def _try(self, job: Job, now: float, place: Place) -> bool:
         """Place or park a job; False when no worker has room for it."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from master.records import AttemptRecord, StoredTask
+from master.records import StoredTask
 
 if TYPE_CHECKING:
     from rtscore import Explanation
@@ -42,11 +42,8 @@ class TaskExplanation(msgspec.Struct, frozen=True):
         One sentence.
     ranking : Explanation or None
         How the workers would rank for it now; None when the policy in use does not rank.
-    placement : AttemptRecord or None
-        The recorded decision of its live or last attempt; None while it waits.
     """
 
     task: StoredTask
     summary: str
     ranking: Explanation | None
-    placement: AttemptRecord | None

@@ -29,8 +29,7 @@ def spec_of(submission: Submission, tau: TauStore, sla_multiplier: float, now: f
     _check_text("user_id", submission.user_id, MAX_NAME_BYTES)
     _check_text("docker_image", submission.docker_image, MAX_IMAGE_BYTES)
     _check_command(submission)
-    for field in ("cpu", "memory", "gpu", "storage"):
-        _check_amount(field, getattr(submission, field))
+    _check_amounts(submission)
     k = submission.sla_multiplier
     if not 0.0 <= k < float("inf"):
         raise InvalidRequestError(
@@ -71,8 +70,7 @@ def check_worker(record: WorkerRecord) -> None:
     """
     _check_id("worker_id", record.worker_id)
     _check_text("address", record.address, MAX_NAME_BYTES)
-    for field in ("cpu", "memory", "gpu", "storage"):
-        _check_amount(field, getattr(record, field))
+    _check_amounts(record)
     if record.cpu == record.memory == record.gpu == record.storage == 0.0:
         raise InvalidRequestError(
             "cpu", "0 came, and nothing of anything else; a worker has something to give"
@@ -98,10 +96,24 @@ def _check_id(field: str, value: str) -> None:
 
 def _check_text(field: str, value: str, most: int) -> None:
     # isprintable also refuses what has no UTF-8.
+    if value.isascii() and value.isprintable() and len(value) <= most:
+        return
     if not value.isprintable():
         raise InvalidRequestError(field, f"{value[:most]!r} came; printable characters are allowed")
-    if len(value) > most or (not value.isascii() and len(value.encode()) > most):
+    if len(value.encode()) > most:
         raise InvalidRequestError(field, f"{len(value.encode())} bytes came; at most {most} are allowed")
+
+
+def _check_amounts(record: Submission | WorkerRecord) -> None:
+    if (
+        0.0 <= record.cpu <= MAX_AMOUNT
+        and 0.0 <= record.memory <= MAX_AMOUNT
+        and 0.0 <= record.gpu <= MAX_AMOUNT
+        and 0.0 <= record.storage <= MAX_AMOUNT
+    ):
+        return
+    for field in ("cpu", "memory", "gpu", "storage"):
+        _check_amount(field, getattr(record, field))
 
 
 def _check_amount(field: str, value: float) -> None:
