@@ -100,9 +100,9 @@ async def test_child_has_its_grace_time_when_the_shell_ends_first(executor, tmp_
     assert (tmp_path / "saved").read_text() == "saved\n"
 
 
-async def test_time_limit_holds_for_a_stopped_process(executor):
+async def test_stopped_process_acts_on_sigterm_at_its_time_limit(executor):
     ended = await outcome(executor, "kill -STOP $$; sleep 300", time_limit_s=0.2)
-    assert ended.reason == "ran longer than its time limit of 0.2 s"
+    assert (ended.reason, ended.exit_code) == ("ran longer than its time limit of 0.2 s", 143)
 
 
 async def test_first_reason_to_stop_is_reported(executor):

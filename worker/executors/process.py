@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import os
 import resource
@@ -41,6 +42,9 @@ class ProcessExecutor:
         self._log_limit_bytes = log_limit_bytes
         self._kill_grace_s = kill_grace_s
         self._live: dict[str, ProcessExecution] = {}
+        self._starts = itertools.count(1)
+        self._garbage: list[str] = []
+        self._collecting: asyncio.Future[None] | None = None
         self._leftovers = Leftovers(directory / "running", self._tasks_dir)
 
     def clean(self) -> int:
@@ -56,16 +60,17 @@ class ProcessExecutor:
             When there is no memory, process or file left for it, or the command is too long or has a null
             byte.
         """
-        name = assignment.key.file_name
+        # The number, because the thread may still be removing what an earlier start of the same attempt left.
+        name = f"{assignment.key.file_name}.{next(self._starts)}"
         work_dir = self._tasks_dir / name
-        work_dir.mkdir(exist_ok=True)
+        work_dir.mkdir()
         try:
             execution = self._spawn(assignment, work_dir)
         except (OSError, ValueError):
             shutil.rmtree(work_dir, ignore_errors=True)
             raise
         self._live[name] = execution
-        execution.ended.add_done_callback(lambda _: self._forget(name, work_dir))
+        execution.ended.add_done_callback(lambda _: self._forget(name))
         self._leftovers.started(name, execution.pid)
         if assignment.time_limit_s > 0:
             execution.limit(assignment.time_limit_s)
@@ -123,13 +128,23 @@ class ProcessExecutor:
             "OMP_NUM_THREADS": str(max(1, math.ceil(assignment.cpu))),
         }
 
-    def _forget(self, name: str, work_dir: Path) -> None:
+    def _forget(self, name: str) -> None:
         del self._live[name]
-        self._leftovers.ended(name)
-        try:
-            work_dir.rmdir()
-        except OSError:
-            # Not empty, and perhaps large.
-            asyncio.get_running_loop().run_in_executor(
-                None, lambda: shutil.rmtree(work_dir, ignore_errors=True)
-            )
+        self._garbage.append(name)
+        self._collect()
+
+    def _collect(self) -> None:
+        # On a busy disk the removals take as long as the start of a process: a thread does them in bursts.
+        if self._garbage and self._collecting is None:
+            names, self._garbage = self._garbage, []
+            self._collecting = asyncio.get_running_loop().run_in_executor(None, self._remove, names)
+            self._collecting.add_done_callback(self._collected)
+
+    def _collected(self, _: asyncio.Future[None]) -> None:
+        self._collecting = None
+        self._collect()
+
+    def _remove(self, names: list[str]) -> None:
+        for name in names:
+            self._leftovers.ended(name)
+            shutil.rmtree(self._tasks_dir / name, ignore_errors=True)
