@@ -44,7 +44,9 @@ def mixed(rng: Generator, table: WorkerTable, size: int) -> GAParams:
 def tied(rng: Generator, table: WorkerTable, size: int) -> GAParams:
     """A few kinds of equal workers: most risks are shared by many, and the lowest slot must win."""
     for i in range(size):
-        table.add(f"w{i}", cpu=8, memory=32, gpu=2, storage=100)
+        table.add(
+            f"w{i}", cpu=rng.choice([4, 8]), memory=rng.choice([8, 32]), gpu=rng.choice([0, 2]), storage=40
+        )
         table.set_load(f"w{i}", rng.integers(0, 3) / 4)
     return GAParams(penalty={f"w{i}": float(rng.integers(0, 2)) for i in range(size)})
 
