@@ -42,7 +42,7 @@ _HIGH = np.array([np.log(gene.high) if gene.log else gene.high for gene in GENES
 
 def to_unit(weights: F64) -> F64:
     """Weights of shape (…, 12) as points of the unit cube; what lies out of bounds comes to lie on them."""
-    floor = np.array([gene.low for gene in GENES])
+    floor = np.array([gene.low if gene.log else 1.0 for gene in GENES])
     inner = np.where(_IS_LOG, np.log(np.maximum(weights, floor)), weights)
     points: F64 = np.clip((inner - _LOW) / (_HIGH - _LOW), 0.0, 1.0)
     return points

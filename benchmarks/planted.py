@@ -56,7 +56,7 @@ def planted_history(
     load = rng.uniform(0.0, 1.0, n)
     if slow_and_busy:
         slowest = slowdown_tw[type_, worker] / slowdown_tw.max()
-        load = np.clip(0.7 * slowest + rng.uniform(0.0, 0.3, n), 0.0, 1.0)
+        load = 0.5 * slowest + rng.uniform(0.0, 0.5, n)
     x = np.column_stack([share, load])
     tau = np.array([DEFAULT_TAU[t] for t in TASK_TYPES])[type_]
     runtime = tau * slowdown_tw[type_, worker] * (1.0 + x @ np.array(theta)) * np.exp(rng.normal(0, noise, n))
