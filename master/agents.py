@@ -23,6 +23,7 @@ CALL_TIMEOUT_S = 5.0
 LOG_TIMEOUT_S = 10.0
 # An agent that does not answer a cancellation is asked again after 1, 2, 4, 8 s; then its silence decides.
 CANCEL_TRIES = 5
+CANCEL_PAUSE_S = 1.0
 
 
 class _Agent:
@@ -96,7 +97,7 @@ class _Agent:
                 )
             except grpc.aio.AioRpcError as error:
                 log.warning("cancellation not delivered", worker=self._worker_id, error=self._sentence(error))
-                await asyncio.sleep(2.0**attempt_number)
+                await asyncio.sleep(CANCEL_PAUSE_S * 2.0**attempt_number)
                 continue
             # No: it does not run there, which ends it as well.
             reason = "cancelled" if ack.success else f"the worker does not run it: {ack.message}"

@@ -106,9 +106,9 @@ class Errors(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
+    ) -> Handler | None:
         """The method's handler, which raises nothing but aborts."""
         method = handler_call_details.method
         if (wrapped := self._wrapped.get(method)) is not None:
@@ -116,7 +116,7 @@ class Errors(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             # An unknown method; gRPC answers UNIMPLEMENTED.
-            return handler
+            return None
         self._wrapped[method] = wrapped = self._wrap(handler, method)
         return wrapped
 

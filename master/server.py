@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import socket
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from grpc_reflection.v1alpha import reflection
 from master.agents import Agents
 from master.cluster import Cluster
 from master.config import ConfigError, MasterConfig, refuse_open_address, split_address
-from master.errors import StoppingError
+from master.errors import MasterError, StoppingError
 from master.interceptors import Errors
 from master.log_output import configure_logging
 from master.runner import Master
@@ -120,9 +121,9 @@ class MasterServer:
         """Stop in order, within the configured grace; calling it again does nothing.
 
         1. Health says NOT_SERVING and nothing is placed any more.
-        2. Watchers are told; sessions get what waits for them and end; calls under way may finish.
-        3. What has gathered becomes durable.
-        4. The store closes.
+        2. What has gathered becomes durable.
+        3. Watchers are told; sessions get what waits for them and end; calls under way may finish.
+        4. What came in meanwhile becomes durable, and the store closes.
         """
         grace_s = self.config.stop_grace_s
         until = asyncio.get_running_loop().time() + grace_s
@@ -130,9 +131,11 @@ class MasterServer:
         server, self._server = self._server, None
         if server is not None:
             await self._health.enter_graceful_shutdown()
+            with contextlib.suppress(MasterError, TimeoutError):
+                await asyncio.wait_for(self.master.durable(), grace_s / 2.0)
             self.master.watchers.end_all(StoppingError("the master is stopping; watch again when it is back"))
             self.sessions.close()
-            await server.stop(grace_s / 2.0)
+            await server.stop(max(0.0, until - asyncio.get_running_loop().time()) / 2.0)
         await self._agents.close()
         if self._reloader is not None:
             self._reloader.stop()

@@ -245,7 +245,9 @@ class Sessions(scheduler_pb2_grpc.WorkerServiceServicer):
         worker_id = session.worker_id
         if self._sessions.get(worker_id) is not session:
             return
-        del self._sessions[worker_id], self._master.links[worker_id]
+        del self._sessions[worker_id]
+        if self._master.links.get(worker_id) is session:
+            del self._master.links[worker_id]
         log.info("worker disconnected", worker=worker_id, left=session.left)
         if session.left:
             return

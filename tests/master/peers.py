@@ -108,7 +108,7 @@ class SessionWorker:
         await self._channel.close()
 
     async def __aenter__(self) -> Self:
-        return await self.connect()
+        return self if self._stream is not None else await self.connect()
 
     async def __aexit__(self, *exception: object) -> None:
         await self.close()
@@ -137,6 +137,7 @@ class UnaryAgent(cluster_pb2_grpc.MasterWorkerServicer):
         self.cancelled: list[str] = []
         self.accepts = cluster_pb2.TaskAck(success=True)
         self.logs = ["some ", "output"]
+        self.failures = 0
         self._channel = grpc.aio.insecure_channel(master)
         self.stub = cluster_pb2_grpc.MasterWorkerStub(self._channel)
         self._server = grpc.aio.server()
@@ -182,6 +183,9 @@ class UnaryAgent(cluster_pb2_grpc.MasterWorkerServicer):
         return self.accepts
 
     async def CancelTask(self, request: cluster_pb2.TaskID, context: Any) -> cluster_pb2.TaskAck:
+        if self.failures:
+            self.failures -= 1
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "as the test wants it")
         self.cancelled.append(request.task_id)
         self.tasks = [task for task in self.tasks if task.task_id != request.task_id]
         return cluster_pb2.TaskAck(success=True)

@@ -1,0 +1,159 @@
+"""MasterWorker: agents that register, are dialled, and know nothing of attempts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import pytest
+from peers import UnaryAgent, config, refusal, serving, until
+
+import master.agents
+from rtscore.rpc import cluster_pb2, scheduler_pb2
+
+Ref, Spec = scheduler_pb2.TaskRef, scheduler_pb2.TaskSpec
+
+
+async def test_an_agent_is_dialled_with_a_task_and_reports_it_without_an_attempt(tmp_path: Any) -> None:
+    async with serving(config(tmp_path)) as (server, stub), UnaryAgent(server.address) as agent:
+        ack = await agent.register()
+        assert ack.success
+        await stub.SubmitTask(Spec(task_id="t", docker_image="busybox", command="true", cpu=1))
+        (task,) = await until(lambda: agent.tasks)
+        assert (task.docker_image, task.command, task.req_cpu, task.task_type) == (
+            "busybox",
+            "true",
+            1.0,
+            "cpu-light",
+        )
+        assert task.target_worker_id == "a1"
+        await until(lambda: server.master.cluster.task("t").status.state == "running")
+        assert (await agent.report("t", logs="out")).success
+        info = await stub.GetTask(Ref(task_id="t"))
+        assert info.state == scheduler_pb2.COMPLETED
+        assert info.sla_success
+        assert (await agent.report("t", logs="out")).success
+
+
+async def test_an_agent_that_says_no_gets_the_task_back_only_after_others(tmp_path: Any) -> None:
+    async with (
+        serving(config(tmp_path)) as (server, stub),
+        UnaryAgent(server.address, "a1") as first,
+        UnaryAgent(server.address, "a2") as second,
+    ):
+        first.accepts = cluster_pb2.TaskAck(success=False, message="disk full")
+        await first.register()
+        await stub.SubmitTask(Spec(task_id="t", command="true"))
+        await until(lambda: server.master.cluster.task("t").status.attempt == 1)
+        await second.register()
+        await until(lambda: second.tasks)
+
+
+async def test_an_agent_that_cannot_be_reached_loses_the_task(tmp_path: Any) -> None:
+    async with (
+        serving(config(tmp_path, max_attempts=1)) as (server, stub),
+        UnaryAgent(server.address) as agent,
+    ):
+        await agent.register()
+        await agent.hang_up()
+        await stub.SubmitTask(Spec(task_id="t", command="true"))
+        await until(lambda: server.master.cluster.task("t").status.state == "failed")
+        info = await stub.GetTask(Ref(task_id="t"))
+        assert "a1" in info.reason
+        assert "UNAVAILABLE" in info.reason
+
+
+async def test_a_cancelled_task_is_cancelled_on_the_agent_and_its_place_comes_free(tmp_path: Any) -> None:
+    async with serving(config(tmp_path)) as (server, stub), UnaryAgent(server.address) as agent:
+        await agent.register()
+        await stub.SubmitTask(Spec(task_id="t", command="true", cpu=8))
+        await until(lambda: agent.tasks)
+        await stub.CancelTask(Ref(task_id="t"))
+        await until(lambda: agent.cancelled == ["t"])
+        await until(lambda: server.master.cluster.workers()[0].cpu_avail == 8.0)
+
+
+async def test_heartbeats_claim_tasks_after_a_restart_of_the_master_without_registering(
+    tmp_path: Any,
+) -> None:
+    settings = config(tmp_path)
+    async with serving(settings) as (server, stub), UnaryAgent(server.address) as agent:
+        await agent.register()
+        await stub.SubmitTask(Spec(task_id="t", command="true"))
+        await until(lambda: agent.tasks)
+        address, tasks = server.address, agent.tasks
+    async with serving(config(tmp_path, listen=address)) as (server, stub), UnaryAgent(address) as agent:
+        agent.tasks = tasks
+        assert await agent.heartbeat()
+        assert (await stub.GetTask(Ref(task_id="t"))).attempt == 1
+        assert (await agent.report("t")).success
+        assert (await stub.GetTask(Ref(task_id="t"))).state == scheduler_pb2.COMPLETED
+
+
+async def test_a_heartbeat_of_an_unknown_agent_asks_it_to_register(tmp_path: Any) -> None:
+    async with serving(config(tmp_path)) as (server, _), UnaryAgent(server.address) as agent:
+        assert not await agent.heartbeat()
+
+
+async def test_a_registration_that_cannot_be_says_why_in_its_answer(tmp_path: Any) -> None:
+    async with serving(config(tmp_path)) as (server, _), UnaryAgent(server.address) as agent:
+        ack = await agent.register(total_cpu=-1.0)
+        assert not ack.success
+        assert "cpu" in ack.message
+
+
+async def test_a_result_with_an_unknown_status_is_not_accepted(tmp_path: Any) -> None:
+    async with serving(config(tmp_path)) as (server, stub), UnaryAgent(server.address) as agent:
+        await agent.register()
+        await stub.SubmitTask(Spec(task_id="t", command="true"))
+        await until(lambda: agent.tasks)
+        ack = await agent.report("t", status="splendid")
+        assert not ack.success
+        assert "splendid" in ack.message
+
+
+async def test_output_of_a_running_task_is_asked_of_its_agent(tmp_path: Any) -> None:
+    async with serving(config(tmp_path)) as (server, stub), UnaryAgent(server.address) as agent:
+        await agent.register()
+        await stub.SubmitTask(Spec(task_id="t", command="true"))
+        await until(lambda: agent.tasks)
+        chunks = [c async for c in stub.StreamTaskLogs(cluster_pb2.TaskLogRequest(task_id="t"))]
+        assert "".join(chunk.content for chunk in chunks) == "some output"
+        assert [chunk.is_complete for chunk in chunks][-1]
+
+
+@pytest.mark.parametrize(
+    ("method", "request_"),
+    [
+        ("MasterRegister", cluster_pb2.MasterInfo()),
+        ("AssignTask", cluster_pb2.Task()),
+        ("CancelTask", cluster_pb2.TaskID()),
+    ],
+)
+async def test_calls_that_agents_serve_are_answered_with_a_sentence(
+    tmp_path: Any, method: str, request_: Any
+) -> None:
+    async with serving(config(tmp_path)) as (server, _), UnaryAgent(server.address) as agent:
+        error = await refusal(getattr(agent.stub, method)(request_))
+        assert error.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert method in error.details()
+
+
+async def test_streaming_logs_from_the_master_by_the_agents_service_is_answered_too(tmp_path: Any) -> None:
+    async with serving(config(tmp_path)) as (server, _), UnaryAgent(server.address) as agent:
+        error = await refusal(agent.stub.StreamTaskLogs(cluster_pb2.TaskLogRequest(task_id="t")).read())
+        assert error.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_cancellation_is_repeated_until_the_agent_answers(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(master.agents, "CANCEL_PAUSE_S", 0.02)
+    async with serving(config(tmp_path)) as (server, stub), UnaryAgent(server.address) as agent:
+        await agent.register()
+        await stub.SubmitTask(Spec(task_id="t", command="true", cpu=8))
+        await until(lambda: agent.tasks)
+        agent.failures = 2
+        await stub.CancelTask(Ref(task_id="t"))
+        await until(lambda: agent.cancelled == ["t"])
+        assert agent.failures == 0
