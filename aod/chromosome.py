@@ -49,7 +49,7 @@ def to_unit(weights: F64) -> F64:
 
 
 def from_unit(points: F64) -> F64:
-    """Weights, shape (…, 12), of points of the unit cube; a log gene at 0 is a weight of 0.
+    """Weights, shape (…, 12), of points of the unit cube; a log gene at its floor is a weight of 0.
 
     A log gene's weight has 12 significant digits: what a file or a person wrote then comes back as it was,
     and weights that no search has changed are not replaced by others in their last bit.
@@ -58,9 +58,9 @@ def from_unit(points: F64) -> F64:
     exact = np.exp(np.where(_IS_LOG, inner, 0.0))
     digits = 10.0 ** (11.0 - np.floor(np.log10(exact)))
     weights = np.where(_IS_LOG, np.round(exact * digits) / digits, inner)
+    weights = np.where(_IS_LOG & (weights <= [gene.low for gene in GENES]), 0.0, weights)
     # Rounding must not lift a weight over its bound.
-    bounded = np.clip(weights, [gene.low for gene in GENES], [gene.high for gene in GENES])
-    return np.where(_IS_LOG & (points <= 0.0), 0.0, bounded)
+    return np.minimum(weights, [gene.high for gene in GENES])
 
 
 def from_params(params: GAParams) -> F64:
