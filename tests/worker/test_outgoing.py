@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtscore.rpc import cluster_pb2
@@ -50,6 +50,7 @@ def test_goodbye_comes_last_and_survives_a_new_session():
     assert len(updates) > 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 1_200_000), max_size=12))
 def test_no_result_is_lost_and_no_message_is_beyond_what_grpc_accepts(sizes):
     outgoing = Outgoing()
@@ -64,6 +65,7 @@ def test_no_result_is_lost_and_no_message_is_beyond_what_grpc_accepts(sizes):
     assert len(updates[0].started) == len(sizes)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 200_000))
 def test_output_goes_in_pieces_of_at_most_64_kib_and_the_last_one_says_so(size):
     outgoing = Outgoing()

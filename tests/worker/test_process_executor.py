@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from worker_peer import alive, pid_in, until
 
@@ -179,6 +179,7 @@ async def test_usage_counts_the_whole_group_running_and_ended(executor, tmp_path
     assert executor.usage().cpu_seconds - ended.cpu_seconds >= 0.25
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=40)), st.integers(1, 50))
 def test_tail_is_the_end_of_what_was_added(pieces, limit):
     tail = OutputTail(limit)
@@ -190,6 +191,7 @@ def test_tail_is_the_end_of_what_was_added(pieces, limit):
     assert tail.bytes() == note + everything[dropped:]
 
 
+@settings(deadline=None)
 @given(st.text(max_size=256), st.integers(0, 2**32 - 1))
 def test_file_name_is_one_component_of_a_path(task_id, attempt):
     name = AttemptKey(task_id, attempt).file_name
@@ -198,6 +200,7 @@ def test_file_name_is_one_component_of_a_path(task_id, attempt):
     assert len(os.fsencode(name)) <= 240
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.text(max_size=4), st.integers(0, 12)), unique=True))
 def test_file_names_of_different_attempts_differ(keys):
     assert len({AttemptKey(*key).file_name for key in keys}) == len(keys)

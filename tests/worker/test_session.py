@@ -7,7 +7,7 @@ import socket
 
 import grpc
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from worker_peer import ScriptedMaster, agent, config, task, until
 
@@ -96,6 +96,7 @@ async def test_start_that_the_lost_master_may_have_missed_is_told_again(master, 
         assert [(live.task_id, live.attempt) for live in master.hellos[-1].live] == [("t", 1)]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 2000))
 def test_delay_is_random_bounded_and_short_again_after_a_good_session(seed, failures):
     backoff = Backoff(random.Random(seed))
