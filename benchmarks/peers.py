@@ -186,8 +186,7 @@ def least_risk(
         if late < 0.0:
             late = 0.0
         risk = alpha * late + ((beta * load[j] - affinity[j]) + penalty[j])
-        # NaN and +inf are not below anything; -inf is not a finite risk.
-        if risk < best and risk != -np.inf:
+        if risk < best:  # neither NaN nor infinity is, and -inf cannot be: affinities are bounded
             best = risk
             chosen = j
     return chosen

@@ -75,6 +75,7 @@ def test_each_worker_of_the_fragmented_cluster_is_short_of_one_thing_and_has_all
     full = np.array([column[f"{name}_avail"] == 0.0 for name in ("cpu", "memory")])
     empty = np.array([column[f"{name}_avail"] == column[f"{name}_total"] for name in ("cpu", "memory")])
     assert (full.sum(axis=0) == 1).all()
+    assert full.any(axis=1).all()
     assert (empty.sum(axis=0) == 1).all()
 
 
