@@ -45,7 +45,6 @@ cdef extern from "table.hpp" namespace "rts" nogil:
         Column[double] load
         Column[double] reported
         Column[int8_t] state
-        size_t blocks()
         size_t add(const double*) except +
         void remove(size_t) except +
         void resize(size_t, const double*)
@@ -72,18 +71,20 @@ cdef extern from "ids.hpp" namespace "rts":
 
 
 cdef extern from "policy.hpp" namespace "rts" nogil:
+    cdef cppclass Index:
+        size_t bytes()
     cdef cppclass Policy:
         Policy(shared_ptr[Table]) except +
         Weights weights
         uint64_t joins_seen
-        void set_weights(const Weights&)
+        void set_weights(const Weights&) except +
         void set_affinity(int, size_t, double) except +
         void set_penalty(size_t, double) except +
-        double affinity_of(int, size_t)
-        double penalty_of(size_t)
+        double affinity_of(int, size_t) except +
+        double penalty_of(size_t) except +
+        Index index
         void refresh() except +
         bool verify() except +
-        size_t bytes()
 
 
 cdef extern from "select.hpp" namespace "rts" nogil:
@@ -100,5 +101,5 @@ cdef extern from "select.hpp" namespace "rts" nogil:
         int64_t lacking[4]
     Choice select(Policy&, const Request&) except +
     size_t select_many(Policy&, const Request*, Choice*, size_t, bool) except +
-    int64_t next_feasible(Policy&, size_t, const double*) except +
+    int64_t next_feasible(const Table&, size_t, const double*)
     Shortage shortage(const Table&, const double*)

@@ -1,15 +1,15 @@
 // The decision: the open worker that fits and has the least risk, found without looking at most of them.
 //
 // Design
-//   1. One pass over the blocks: a block whose maxima do not cover the request is out, for the others a lower bound
-//      of the risk from the block's best values (risk.hpp, a).
-//   2. Scan the block of least bound, then in slot order every block whose bound does not exceed the best risk so
-//      far. Ties go to the lowest slot: a block before the best worker is scanned at an equal bound too, one
-//      behind it only at a lesser bound.
-//   3. In a block the divisions are paid only for workers that fit and whose static term is not above the best
-//      risk: lateness is never negative, so the static term alone is a bound.
-//   NaN and infinity: a candidate has a finite risk. A bound that is not finite means that no worker of the block
-//   has one: every operation is monotone, so what overflowed for the best values overflows for all.
+//   1. One pass over the leaves (with many, over groups of leaves and then inside the groups that are worth it): a
+//      leaf whose maxima do not cover the request is out, for the others a lower bound of the risk from the leaf's
+//      best values (risk.hpp, a).
+//   2. Scan the leaf of least bound, then every leaf whose bound does not exceed the best risk so far. Ties go to the
+//      lowest slot: at an equal bound a leaf is scanned only if it has a lower slot than the best worker.
+//   3. In a leaf, a bound per worker without divisions (lanes.hpp, c); the exact risk only where that does not rule
+//      the worker out.
+//   NaN and infinity: a candidate has a finite risk. A bound that is not finite means that no worker under it has
+//   one: every operation is monotone, so what overflows for the best values overflows for all.
 #pragma once
 
 #include "policy.hpp"
@@ -24,83 +24,128 @@ struct Choice {
     int outcome = kNothingFits;
 };
 
-inline bool block_fits(const Policy& p, std::size_t b, const double* amount) {
-    return amount[0] <= p.max_available[0][b] && amount[1] <= p.max_available[1][b] &&
-           amount[2] <= p.max_available[2][b] && amount[3] <= p.max_available[3][b];
+// The first open worker that fits, at slot `from` or above, then from slot 0; -1 when there is none. In slot order,
+// which the index does not have: the fallback's search, a plain loop.
+inline std::int64_t next_feasible(const Table& t, std::size_t from, const double* amount) {
+    if (from >= t.rows) from = 0;
+    for (std::size_t j = from; j < t.rows; ++j)
+        if (t.fits(j, amount)) return static_cast<std::int64_t>(j);
+    for (std::size_t j = 0; j < from; ++j)
+        if (t.fits(j, amount)) return static_cast<std::int64_t>(j);
+    return -1;
 }
 
-inline void scan_block(const Policy& p, const Query& q, std::size_t block, Choice& best) {
-    const Table& t = *p.table;
-    const std::size_t first = block * kBlock, last = std::min(first + kBlock, t.rows);
-    for (std::size_t j = first; j < last; ++j) {
-        if (!t.fits(j, q.request.amount)) continue;
-        const double fixed = static_term(q.beta, t.load[j], p.affinity_of(q.request.type, j), p.penalty_of(j));
-        if (!(fixed <= best.risk)) continue;
+inline bool worth(const Summaries& by, std::size_t i, double bound, const Choice& best) {
+    if (!(bound <= best.risk)) return false;
+    return bound < best.risk || best.slot < 0 || by.min_slot[i] < static_cast<double>(best.slot);
+}
+
+// Of the members from..from+count with this bound, the one with the lowest slot.
+inline std::size_t likeliest(const Summaries& by, const double* bounds, std::size_t from, std::size_t count, double bound) {
+    std::size_t found = count;
+    for (std::size_t i = 0; i < count; ++i)
+        if (bounds[i] == bound && (found == count || by.min_slot[from + i] < by.min_slot[from + found])) found = i;
+    return found;
+}
+
+class Search {
+  public:
+    Search(const Index& index, const Query& query) : x(index), q(query), row(index.static_row(query.request.type)) {}
+
+    Choice best;
+
+    void run() {
+        if (!x.grouped()) {
+            leaves(0, x.leaves);
+            return;
+        }
+        const std::size_t count = x.groups();
+        double* const bounds = scratch(count);
+        const double least = lanes.bounds(q, x.by_group.arrays(0, row), count, bounds);
+        if (!(least <= best.risk)) return;
+        const std::size_t first = likeliest(x.by_group, bounds, 0, count, least);
+        leaves(first * Index::kGroup, Index::kGroup);
+        for (std::size_t g = 0; g < count; ++g)
+            if (g != first && worth(x.by_group, g, bounds[g], best)) leaves(g * Index::kGroup, Index::kGroup);
+    }
+
+  private:
+    const Index& x;
+    const Query& q;
+    const Lanes& lanes = *active_lanes();
+    const int row;
+
+    static double* scratch(std::size_t count) {
+        thread_local std::vector<double> memory;
+        if (memory.size() < count) memory.resize(count);
+        return memory.data();
+    }
+
+    void leaves(std::size_t from, std::size_t count) {
+        count = std::min(count, x.leaves - from);
+        double bounds[Index::kGroupFrom];
+        const double least = lanes.bounds(q, x.by_leaf.arrays(from, row), count, bounds);
+        if (!(least <= best.risk)) return;
+        const std::size_t first = likeliest(x.by_leaf, bounds, from, count, least);
+        if (worth(x.by_leaf, from + first, least, best)) leaf(from + first);
+        for (std::size_t i = 0; i < count; ++i)
+            if (i != first && worth(x.by_leaf, from + i, bounds[i], best)) leaf(from + i);
+    }
+
+    void leaf(std::size_t number) {
+        const std::size_t base = number * kLeaf, count = (x.size_of(number) + 7) / 8 * 8;
+        const double stretch = ((1.0 + share(q.weighted[0], x.by_leaf.max_available(0)[number])) +
+                                share(q.weighted[1], x.by_leaf.max_available(1)[number])) +
+                               share(q.weighted[2], x.by_leaf.max_available(2)[number]);
+        alignas(64) double bounds[kLeaf];
+        const double least = lanes.leaf(q, x.workers(number, q.request.type), stretch, count, bounds);
+        if (!(least <= best.risk)) return;
+        // The likeliest first: after it few others are worth their divisions.
+        std::size_t first = 0;
+        while (bounds[first] != least) ++first;
+        worker(base + first);
+        for (std::size_t i = 0; i < count; ++i)
+            if (bounds[i] <= best.risk && i != first) worker(base + i);
+    }
+
+    void worker(std::size_t p) {
+        const double fixed = static_term(q.beta, x.load[p], x.affinity_at(q.request.type, p), x.penalty_at(p));
         const double runtime =
-            predicted_runtime(q, t.available[0][j], t.available[1][j], t.available[2][j], t.load[j]);
+            predicted_runtime(q, x.available[0][p], x.available[1][p], x.available[2][p], x.load[p]);
         const double r = risk(q, lateness(q, runtime), fixed);
-        const std::int64_t slot = static_cast<std::int64_t>(j);
+        const std::int64_t slot = x.slot[p];
         if (is_finite(r) && (r < best.risk || (r == best.risk && (best.slot < 0 || slot < best.slot)))) {
             best.risk = r;
             best.slot = slot;
         }
     }
-}
+};
 
-// The first open worker that fits, at `from` or above, then from slot 0; -1 when there is none.
-inline std::int64_t next_feasible(Policy& p, std::size_t from, const double* amount) {
-    p.refresh();
-    const Table& t = *p.table;
-    if (from >= t.rows) from = 0;
-    const auto search = [&](std::size_t begin, std::size_t end) -> std::int64_t {
-        for (std::size_t j = begin; j < end;) {
-            const std::size_t block = j / kBlock, last = std::min((block + 1) * kBlock, end);
-            if (block_fits(p, block, amount))
-                for (; j < last; ++j)
-                    if (t.fits(j, amount)) return static_cast<std::int64_t>(j);
-            j = last;
+inline bool anything_fits(const Index& x, const double* amount) {
+    for (std::size_t leaf = 0; leaf < x.leaves; ++leaf) {
+        if (x.grouped() && leaf % Index::kGroup == 0 && !x.by_group.covers(leaf / Index::kGroup, amount)) {
+            leaf += Index::kGroup - 1;
+            continue;
         }
-        return -1;
-    };
-    const std::int64_t slot = search(from, t.rows);
-    return slot >= 0 ? slot : search(0, from);
+        if (!x.by_leaf.covers(leaf, amount)) continue;
+        for (std::size_t p = leaf * kLeaf, end = p + x.size_of(leaf); p < end; ++p)
+            if (amount[0] <= x.available[0][p] && amount[1] <= x.available[1][p] && amount[2] <= x.available[2][p] &&
+                amount[3] <= x.available[3][p])
+                return true;
+    }
+    return false;
 }
 
 inline Choice select(Policy& p, const Request& request) {
     p.refresh();
     const Query q(request, p.weights);
-    const double* fixed = p.static_row(request.type);
-    thread_local std::vector<double> bounds;
-    if (bounds.size() < p.blocks) bounds.resize(p.blocks_capacity);
-    std::size_t first = 0;
-    double least = std::numeric_limits<double>::infinity();
-    for (std::size_t b = 0; b < p.blocks; ++b) {
-        double bound = std::numeric_limits<double>::infinity();
-        if (block_fits(p, b, request.amount)) {
-            const double runtime = predicted_runtime(q, p.max_available[0][b], p.max_available[1][b],
-                                                     p.max_available[2][b], p.min_load[b]);
-            bound = risk(q, lateness(q, runtime), fixed[b]);
-        }
-        bounds[b] = bound;
-        if (bound < least) {
-            least = bound;
-            first = b;
-        }
-    }
-    Choice best;
-    if (least <= best.risk) {
-        scan_block(p, q, first, best);
-        for (std::size_t b = 0; b < p.blocks; ++b) {
-            if (b == first || !(bounds[b] <= best.risk)) continue;
-            if (bounds[b] == best.risk && best.slot >= 0 && b * kBlock > static_cast<std::size_t>(best.slot)) continue;
-            scan_block(p, q, b, best);
-        }
-    }
-    if (best.slot >= 0) best.outcome = kChosen;
-    else best.outcome = next_feasible(p, 0, request.amount) >= 0 ? kNoFiniteRisk : kNothingFits;
-    return best;
+    Search search(p.index, q);
+    search.run();
+    Choice choice = search.best;
+    if (choice.slot >= 0) choice.outcome = kChosen;
+    else if (anything_fits(p.index, request.amount)) choice.outcome = kNoFiniteRisk;
+    return choice;
 }
-
 
 // Decide requests in order; with `reserve`, each sees the reservations before it. Stops at the first request that
 // fits somewhere but nowhere with a finite risk: the fallback belongs to the caller.
@@ -109,7 +154,7 @@ inline std::size_t select_many(Policy& p, const Request* requests, Choice* choic
         choices[i] = select(p, requests[i]);
         if (choices[i].outcome == kNoFiniteRisk) return i;
         if (reserve && choices[i].outcome == kChosen)
-            p.table->reserve(static_cast<std::size_t>(choices[i].slot), requests[i].amount);
+            p.table().reserve(static_cast<std::size_t>(choices[i].slot), requests[i].amount);
     }
     return count;
 }

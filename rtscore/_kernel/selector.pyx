@@ -145,7 +145,7 @@ cdef class Policy:
     @property
     def nbytes(self):
         """Bytes of native memory."""
-        return self.p.bytes()
+        return self.p.index.bytes()
 
 
 cdef class Selector:
@@ -259,12 +259,10 @@ cdef class Selector:
 cdef class Rotation:
     """The native part of `rtscore.RoundRobinScheduler`."""
     cdef readonly Table table
-    cdef Policy policy
     cdef size_t next_slot
 
     def __cinit__(self, Table table not None):
         self.table = table
-        self.policy = Policy(table)
         self.next_slot = 0
 
     def select_worker(self, task, now=None):
@@ -284,7 +282,7 @@ cdef class Rotation:
             raise TypeError(f"select_worker takes a Task, not {type(task).__name__}")
         instant(<Request>task, now)
         (<Request>task).amounts(amount)
-        cdef int64_t slot = cpp.next_feasible(self.policy.p[0], self.next_slot, amount)
+        cdef int64_t slot = cpp.next_feasible(self.table.t[0], self.next_slot, amount)
         if slot < 0:
             return nothing_fits(self.table, <Request>task)
         return chosen(self.table, slot, 0.0, _ROUND_ROBIN)

@@ -6,10 +6,9 @@
 //      the old ones stays readable. Columns grow by an eighth, not by doubling: half-empty columns would break the
 //      300 bytes a worker may cost, and five hundred thousand `add`s still copy each byte only about eight times.
 //   c. Derived columns (available, load) are written only by `derive`, from total, allocated and reported.
-//   d. Nothing here knows who is reading. Each change gets a number; `block_version` keeps the last one of each
-//      block and a ring the last 1,024 blocks changed, so an index catches up in time proportional to what
-//      changed, or, when it fell behind the ring, with one pass over the versions. Registered observers would
-//      need lifetimes across the two languages; the log needs none.
+//   d. Nothing here knows who is reading. Each change has a number, and a ring keeps the slots of the last 1,024,
+//      so an index catches up in time proportional to what changed, or, when it fell behind the ring, with one
+//      pass over the slots. Registered observers would need lifetimes across the two languages; the log needs none.
 //   e. Every operation either checks first and then cannot fail, or allocates first and then cannot fail.
 #pragma once
 
@@ -27,7 +26,7 @@
 
 namespace rts {
 
-constexpr std::size_t kBlock = 128;
+constexpr std::size_t kBlock = 128;  // slots that columns grow by
 
 template <class T>
 class Column {
@@ -65,12 +64,11 @@ struct Table {
     Column<std::int8_t> state;
 
     std::uint64_t changes = 0;
-    std::vector<std::uint64_t> block_version;
     std::uint64_t joins = 0;  // changes of who is in a slot
     std::vector<std::uint32_t> change_ring = std::vector<std::uint32_t>(kRing);
     std::vector<std::uint32_t> join_ring = std::vector<std::uint32_t>(kRing);
 
-    std::size_t blocks() const { return (rows + kBlock - 1) / kBlock; }
+    std::size_t changed_slot(std::uint64_t n) const { return change_ring[n % kRing]; }
     std::size_t joined_slot(std::uint64_t n) const { return join_ring[n % kRing]; }
     bool is_live(std::int64_t slot) const {
         return slot >= 0 && static_cast<std::size_t>(slot) < rows && state[slot] != kFree;
@@ -159,8 +157,7 @@ struct Table {
     }
 
     std::size_t bytes() const {
-        return capacity * (sizeof(double) * (3 * kResources + 2) + 1) + block_version.capacity() * 8 +
-               kRing * 8 + free_.capacity() * 4;
+        return capacity * (sizeof(double) * (3 * kResources + 2) + 1) + kRing * 8 + free_.capacity() * 4;
     }
 
   private:
@@ -177,8 +174,6 @@ struct Table {
         next.load = Column<double>::grown(load, rows, size);
         next.reported = Column<double>::grown(reported, rows, size);
         next.state = Column<std::int8_t>::grown(state, rows, size);
-        block_version.reserve(size / kBlock);
-        block_version.resize(size / kBlock, changes);
         for (int k = 0; k < kResources; ++k) {
             total[k] = next.total[k];
             allocated[k] = next.allocated[k];
@@ -191,10 +186,8 @@ struct Table {
     }
 
     void touch(std::size_t slot) {
-        const std::size_t block = slot / kBlock;
         ++changes;
-        block_version[block] = changes;
-        change_ring[changes % kRing] = static_cast<std::uint32_t>(block);
+        change_ring[changes % kRing] = static_cast<std::uint32_t>(slot);
     }
 
     void joined(std::size_t slot) {
