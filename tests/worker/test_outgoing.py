@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rtscore.rpc import cluster_pb2
@@ -67,6 +67,8 @@ def test_no_result_is_lost_and_no_message_is_beyond_what_grpc_accepts(sizes):
 
 @settings(deadline=None)
 @given(st.integers(0, 200_000))
+@example(64 * 1024)
+@example(128 * 1024)
 def test_output_goes_in_pieces_of_at_most_64_kib_and_the_last_one_says_so(size):
     outgoing = Outgoing()
     content = bytes(n % 251 for n in range(size))

@@ -74,6 +74,19 @@ async def test_refused_worker_asks_again_but_slowly(master, tmp_path, code, monk
         await until(lambda: master.hellos)
 
 
+@pytest.mark.parametrize(
+    "code", [grpc.StatusCode.CANCELLED, grpc.StatusCode.ABORTED, grpc.StatusCode.INTERNAL]
+)
+async def test_worker_comes_back_however_its_session_ended(master, tmp_path, code):
+    async with agent(config(master, tmp_path)):
+        await until(lambda: master.hellos)
+        master.refuses_with = code
+        master.drop_session(code)
+        await until(lambda: master.calls >= 3)
+        master.refuses_with = None
+        await until(lambda: len(master.hellos) == 2)
+
+
 async def test_session_without_a_welcome_is_given_up(master, tmp_path, monkeypatch):
     monkeypatch.setattr("worker.session._LONGEST_DELAY_S", 0.1)
     master.welcomes = False

@@ -65,7 +65,7 @@ class ScriptedMaster(scheduler_pb2_grpc.WorkerServiceServicer):
         self.calls = 0
         self.port = 0
         self._server: grpc.aio.Server | None = None
-        self._down: asyncio.Queue[scheduler_pb2.MasterUpdate] = asyncio.Queue()
+        self._down: asyncio.Queue[scheduler_pb2.MasterUpdate | grpc.StatusCode | None] = asyncio.Queue()
 
     @property
     def address(self) -> str:
@@ -99,8 +99,10 @@ class ScriptedMaster(scheduler_pb2_grpc.WorkerServiceServicer):
         await context.write(scheduler_pb2.MasterUpdate(welcome=welcome))
         reader = asyncio.create_task(self._read(context, down))
         try:
-            while (update := await down.get()) is not None:
+            while isinstance(update := await down.get(), scheduler_pb2.MasterUpdate):
                 await context.write(update)
+            if update is not None:
+                await context.abort(update, "the session ends")
         finally:
             reader.cancel()
 
@@ -122,9 +124,9 @@ class ScriptedMaster(scheduler_pb2_grpc.WorkerServiceServicer):
     def send(self, update: scheduler_pb2.MasterUpdate) -> None:
         self._down.put_nowait(update)
 
-    def drop_session(self) -> None:
-        """Close the session as a master that stops would."""
-        self._down.put_nowait(None)
+    def drop_session(self, code: grpc.StatusCode | None = None) -> None:
+        """End the session: as a master that stops would, or with an error."""
+        self._down.put_nowait(code)
 
     def assign(self, *tasks: cluster_pb2.Task) -> None:
         self.send(scheduler_pb2.MasterUpdate(assignments=tasks))
