@@ -194,12 +194,15 @@ class Lifecycle:
     def _complete(self, attempt: Attempt, event: AttemptFinished, now: float, effects: list[Effect]) -> None:
         job, status, member = attempt.job, attempt.job.status, attempt.member
         assigned_at = attempt.record.assigned_at
-        # The worker's clock may be wrong in either direction; ours bounds what it can claim.
-        started_at = _clipped(event.started_at, assigned_at, now, default=status.started_at or assigned_at)
-        finished_at = _clipped(event.finished_at, started_at, now, default=now)
-        runtime_s = event.runtime_s
-        if not 0.0 < runtime_s <= max(now - assigned_at, 0.0) + CLOCK_SLACK_S:
-            runtime_s = finished_at - started_at
+        # The worker's wall clock may be wrong in either direction: ours bounds what it can claim, and its own
+        # monotonic clock says how far apart start and finish are at least.
+        elapsed_s = max(now - assigned_at, 0.0)
+        told = 0.0 < event.runtime_s <= elapsed_s + CLOCK_SLACK_S
+        ran_s = min(event.runtime_s, elapsed_s) if told else 0.0
+        default = status.started_at or assigned_at
+        started_at = _clipped(event.started_at, assigned_at, now - ran_s, default=default)
+        finished_at = _clipped(event.finished_at, min(started_at + ran_s, now), now, default=now)
+        runtime_s = event.runtime_s if told else finished_at - started_at
         sla_success = finished_at <= job.deadline
         reason = "" if event.success else event.reason or f"exit code {event.exit_code}"
         effects.append(
@@ -263,7 +266,7 @@ class Lifecycle:
 
 
 def _clipped(instant: float, low: float, high: float, *, default: float) -> float:
-    """An instant within [low, high], `low` if that is empty; the default when it was not told."""
+    """An instant (or, when it was not told, the default) within [low, high]; `low` if that is empty."""
     if not (instant > 0.0 and math.isfinite(instant)):
         instant = default
     return max(low, min(instant, high))
