@@ -176,6 +176,7 @@ def accumulate(
     theta: F64,
     u_g: F64,
     clip: float,
+    beyond: float,
     out_g: F64,
     out_a: F64,
     out_b: F64,
@@ -184,8 +185,9 @@ def accumulate(
 ) -> None:
     """The normal equations of one Gauss-Newton step over rows low..high, and the residuals' histogram.
 
-    Residual r = z - u_g - log(1 + θ·x), gradient J = x / (1 + θ·x), Huber weight w = min(1, clip/|r|).
-    `out_g` (groups, 6): Σw, Σwr, ΣwJ. `out_a` (4, 4): ΣwJJᵀ, upper triangle. `out_b` (4): ΣwJr.
+    Residual r = z - u_g - log(1 + θ·x), gradient J = x / (1 + θ·x), Huber's ψ(r) = r clipped to ±clip, and
+    curvature h: ψ' = 1 within the clip, the part `beyond` of the secant ψ/r beyond it, where ψ' is 0.
+    `out_g` (groups, 6): Σh, Σψ, ΣhJ. `out_a` (4, 4): ΣhJJᵀ, upper triangle. `out_b` (4): ΣJψ.
     `out_hist` (types, BINS). `out_total`: Huber objective, Σr².
     """
     t0, t1, t2, t3 = theta[0], theta[1], theta[2], theta[3]
@@ -201,35 +203,35 @@ def accumulate(
         inverse = 1.0 / stretch
         j0, j1, j2, j3 = x[i, 0] * inverse, x[i, 1] * inverse, x[i, 2] * inverse, x[i, 3] * inverse
         size = abs(r)
-        w = 1.0
+        h, psi = 1.0, r
         if size <= clip:
             objective += 0.5 * r * r
         else:
-            w = clip / size
+            secant = clip / size
+            h, psi = beyond * secant, secant * r
             objective += clip * (size - 0.5 * clip)
         squares += r * r
-        wr = w * r
-        w0, w1, w2, w3 = w * j0, w * j1, w * j2, w * j3
-        out_g[g, 0] += w
-        out_g[g, 1] += wr
-        out_g[g, 2] += w0
-        out_g[g, 3] += w1
-        out_g[g, 4] += w2
-        out_g[g, 5] += w3
-        a00 += w0 * j0
-        a01 += w0 * j1
-        a02 += w0 * j2
-        a03 += w0 * j3
-        a11 += w1 * j1
-        a12 += w1 * j2
-        a13 += w1 * j3
-        a22 += w2 * j2
-        a23 += w2 * j3
-        a33 += w3 * j3
-        b0 += w0 * r
-        b1 += w1 * r
-        b2 += w2 * r
-        b3 += w3 * r
+        h0, h1, h2, h3 = h * j0, h * j1, h * j2, h * j3
+        out_g[g, 0] += h
+        out_g[g, 1] += psi
+        out_g[g, 2] += h0
+        out_g[g, 3] += h1
+        out_g[g, 4] += h2
+        out_g[g, 5] += h3
+        a00 += h0 * j0
+        a01 += h0 * j1
+        a02 += h0 * j2
+        a03 += h0 * j3
+        a11 += h1 * j1
+        a12 += h1 * j2
+        a13 += h1 * j3
+        a22 += h2 * j2
+        a23 += h2 * j3
+        a33 += h3 * j3
+        b0 += j0 * psi
+        b1 += j1 * psi
+        b2 += j2 * psi
+        b3 += j3 * psi
         at = min(max(r, -BIN_LIMIT), BIN_LIMIT)
         out_hist[g // n_workers, int((at + BIN_LIMIT) / BIN_WIDTH + 0.5)] += 1
     out_a[0, 0] += a00
