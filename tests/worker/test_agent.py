@@ -133,14 +133,13 @@ async def test_nothing_is_started_or_refused_while_the_agent_stops(master, tmp_p
 
 
 async def test_cancelled_attempt_is_reported_even_by_an_agent_that_stops(master, tmp_path):
-    async with agent(config(master, tmp_path / "agent", kill_grace_s=0.5)) as running:
+    async with agent(config(master, tmp_path / "agent", drain_timeout_s=0.0)) as running:
         await until(lambda: master.hellos)
         master.assign(task("t", "trap '' TERM; while :; do sleep 0.05; done"))
         await until(lambda: master.ran("t"))
         master.cancel("t")
         master.request_logs("t")
         await until(lambda: master.logs)
-        running.stop()
         running.stop()
         assert (await master.result("t")).reason == "cancelled"
 

@@ -60,7 +60,9 @@ class Leftovers:
         stat = read_stat(pid)
         if stat is not None:
             entry = _Entry(pid=pid, start_ticks=stat.start_ticks, boot=self._boot)
-            (self._journal_dir / name).write_bytes(msgspec.json.encode(entry))
+            # On a full disk the command runs all the same: the marker still finds it.
+            with suppress(OSError):
+                (self._journal_dir / name).write_bytes(msgspec.json.encode(entry))
 
     def ended(self, name: str) -> None:
         """Forget a command of which nothing runs any more."""
