@@ -1,0 +1,270 @@
+"""Both clients against a real master: typed answers, refusals, repetition, waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from peers import SessionWorker, config, serving, until
+
+from master.server import MasterServer
+from rtscore.client import (
+    AsyncMasterClient,
+    CallTimeoutError,
+    ClusterStats,
+    MasterClient,
+    MasterUnreachableError,
+    RequestError,
+    SubmitError,
+    TaskInfo,
+    TaskSpec,
+    WorkerInfo,
+)
+from rtscore.client.calls import Attempts
+
+
+class Eager(SessionWorker):
+    """A worker that completes what it is given at once."""
+
+    async def __aenter__(self) -> Eager:
+        await super().__aenter__()
+        self._work = asyncio.create_task(self._complete())
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        self._work.cancel()
+        await super().__aexit__(*exception)
+
+    async def _complete(self) -> None:
+        while True:
+            task = await self.next_assignment()
+            await self.finished(task, logs=f"output of {task.task_id}", runtime_s=0.1)
+
+
+class Blocking:
+    """MasterClient, called from threads, under the names of AsyncMasterClient; so one test serves both."""
+
+    def __init__(self, address: str, **options: Any) -> None:
+        self._client = MasterClient(address, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+        if name in ("tasks", "logs", "watch"):
+
+            async def items(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+                for item in await asyncio.to_thread(lambda: list(method(*args, **kwargs))):
+                    yield item
+
+            return items
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return await asyncio.to_thread(method, *args, **kwargs)
+
+        return call
+
+    async def __aenter__(self) -> Blocking:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        self._client.close()
+
+
+@pytest.fixture(params=[AsyncMasterClient, Blocking], ids=["asyncio", "blocking"])
+def connect(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+async def test_a_task_is_submitted_waited_for_and_read(tmp_path: Any, connect: Any) -> None:
+    async with (
+        serving(config(tmp_path)) as (server, _),
+        Eager(server.address),
+        connect(server.address) as client,
+    ):
+        task = await client.submit(TaskSpec("true", cpu=1, memory=2, user_id="ann"))
+        assert isinstance(task, TaskInfo)
+        assert task.task_id
+        assert (task.cpu, task.memory, task.task_type, task.user_id) == (1.0, 2.0, "cpu-light", "ann")
+        (ended,) = await client.wait([task.task_id], timeout_s=10)
+        assert (ended.state, ended.sla_success, ended.worker_id, ended.finished) == (
+            "completed",
+            True,
+            "w1",
+            True,
+        )
+        assert await client.task(task.task_id) == ended
+        pieces = [piece async for piece in client.logs(task.task_id)]
+        assert "".join(pieces) == f"output of {task.task_id}"
+        (worker,) = await client.workers()
+        assert isinstance(worker, WorkerInfo)
+        assert (worker.tasks_finished, worker.sla_met, worker.live_attempts) == (1, 1, 0)
+        stats = await client.stats()
+        assert isinstance(stats, ClusterStats)
+        assert (stats.completed, stats.scheduler) == (1, "rts")
+        assert set(stats.tau) >= {"cpu-light", "mixed"}
+
+
+async def test_many_are_submitted_in_batches_and_answered_in_order(
+    tmp_path: Any, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtscore.client.calls.BATCH", 7)
+    async with serving(config(tmp_path)) as (server, _), connect(server.address) as client:
+        specs = [TaskSpec("true", task_id=f"t{number}") for number in range(20)]
+        specs[5] = TaskSpec("true", cpu=-1.0)
+        outcomes = await client.submit_many(specs)
+        assert isinstance(outcomes[5], SubmitError)
+        assert outcomes[5].code == "INVALID_ARGUMENT"
+        names = [outcome.task_id for outcome in outcomes if isinstance(outcome, TaskInfo)]
+        assert names == [f"t{number}" for number in range(20) if number != 5]
+        assert await client.submit_many([]) == []
+
+
+async def test_a_listing_goes_through_all_pages(
+    tmp_path: Any, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtscore.client.calls.PAGE", 3)
+    async with serving(config(tmp_path)) as (server, _), connect(server.address) as client:
+        for number in range(8):
+            await client.submit(TaskSpec("true", task_id=f"t{number}", user_id=f"u{number % 2}"))
+        await client.cancel("t7")
+        assert [t.task_id async for t in client.tasks()] == [f"t{n}" for n in range(8)][::-1]
+        assert [t.task_id async for t in client.tasks(user_id="u1")] == ["t7", "t5", "t3", "t1"]
+        assert [t.task_id async for t in client.tasks(states=["cancelled"])] == ["t7"]
+        with pytest.raises(ValueError, match="queued, assigned"):
+            [t async for t in client.tasks(states=["lazy"])]
+
+
+async def test_a_refusal_has_code_sentence_and_field(tmp_path: Any, connect: Any) -> None:
+    async with serving(config(tmp_path)) as (server, _), connect(server.address) as client:
+        with pytest.raises(RequestError) as caught:
+            await client.submit(TaskSpec("true", task_type="huge"))
+        error = caught.value
+        assert (error.code, error.field) == ("INVALID_ARGUMENT", "task_type")
+        assert "huge" in error.message
+        assert str(error) == error.message
+        with pytest.raises(RequestError) as caught:
+            await client.task("no")
+        assert (caught.value.code, caught.value.field) == ("NOT_FOUND", "")
+        with pytest.raises(RequestError):
+            [piece async for piece in client.logs("no")]
+        with pytest.raises(RequestError):
+            await client.wait(["no"])
+
+
+async def test_a_drained_worker_gets_nothing_until_the_drain_is_taken_back(
+    tmp_path: Any, connect: Any
+) -> None:
+    async with (
+        serving(config(tmp_path)) as (server, _),
+        Eager(server.address),
+        connect(server.address) as client,
+    ):
+        assert (await client.drain("w1")).state == "draining"
+        task = await client.submit(TaskSpec("true"))
+        assert (await client.task(task.task_id)).state == "queued"
+        assert (await client.drain("w1", drain=False)).state == "active"
+        assert (await client.wait([task.task_id], timeout_s=10))[0].state == "completed"
+
+
+async def test_no_master_is_said_after_the_time_for_repetition(connect: Any, free_address: str) -> None:
+    async with connect(free_address, retry_for_s=0.3) as client:
+        begin = time.monotonic()
+        with pytest.raises(MasterUnreachableError):
+            await client.stats()
+        with pytest.raises(MasterUnreachableError):
+            await client.wait(["t"])
+        assert time.monotonic() - begin < 5.0
+
+
+async def test_calls_and_waits_survive_a_restart_of_the_master(tmp_path: Any, connect: Any) -> None:
+    async with serving(config(tmp_path)) as (server, _):
+        address = server.address
+        async with connect(address, retry_for_s=20.0) as client:
+            task = await client.submit(TaskSpec("true"))
+            waiting = asyncio.create_task(client.wait([task.task_id, task.task_id], timeout_s=30))
+            await until(lambda: server.master.watchers.count)
+            await server.stop()
+            reading = asyncio.create_task(client.task(task.task_id))
+            async with MasterServer(config(tmp_path, listen=address)), Eager(address):
+                assert (await reading).task_id == task.task_id
+                first, second = await waiting
+                assert first == second
+                assert first.state == "completed"
+
+
+async def test_waiting_too_long_says_how_many_are_left(tmp_path: Any, connect: Any) -> None:
+    async with serving(config(tmp_path)) as (server, _), connect(server.address) as client:
+        await client.submit(TaskSpec("true", task_id="t"))
+        with pytest.raises(CallTimeoutError, match="1 of 1 tasks"):
+            await client.wait(["t"], timeout_s=0.2)
+        assert await client.wait([]) == []
+
+
+async def test_a_call_that_takes_too_long_is_a_timeout(tmp_path: Any, connect: Any) -> None:
+    async with serving(config(tmp_path)) as (server, _), connect(server.address, timeout_s=0.3) as client:
+        commit, go = server.store.commit, asyncio.Event()
+
+        async def slow(writes: Any) -> None:
+            await go.wait()
+            await commit(writes)
+
+        server.store.commit = slow  # type: ignore[method-assign]
+        with pytest.raises(CallTimeoutError):
+            await client.submit(TaskSpec("true"))
+        go.set()
+
+
+async def test_explain_is_typed(tmp_path: Any, connect: Any) -> None:
+    async with (
+        serving(config(tmp_path)) as (server, _),
+        SessionWorker(server.address) as worker,
+        connect(server.address) as client,
+    ):
+        await client.submit(TaskSpec("true", task_id="t", cpu=1))
+        await worker.next_assignment()
+        explanation = await client.explain("t")
+        assert explanation.task.task_id == "t"
+        assert explanation.placement.worker_id == "w1"
+        (row,) = explanation.rows
+        assert row.feasible
+        assert row.worker_id == "w1"
+
+
+def test_the_library_does_not_load_the_client() -> None:
+    code = "import rtscore, sys; print([m for m in sys.modules if m.split('.')[0] in ('grpc', 'google')])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+class _Away(grpc.RpcError):
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.UNAVAILABLE
+
+    def details(self) -> str:
+        return "away"
+
+
+def test_pauses_grow_have_jitter_and_end() -> None:
+    attempts = Attempts(timeout_s=None, retry_for_s=60.0)
+    pauses = [attempts.after(_Away()) for _ in range(40)]
+    assert all(pause <= 1.0 for pause in pauses)
+    assert pauses[0] <= 0.05
+    assert max(pauses[10:]) > 0.05
+    assert len(set(pauses)) > 30
+    with pytest.raises(MasterUnreachableError, match="away"):
+        Attempts(timeout_s=None, retry_for_s=0.0).after(_Away())
+    with pytest.raises(MasterUnreachableError):
+        Attempts(timeout_s=0.0, retry_for_s=60.0).after(_Away())
+
+
+@pytest.fixture
+def free_address() -> str:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
