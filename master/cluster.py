@@ -294,7 +294,8 @@ class Cluster:
         if job is not None and job.group is not None:
             ahead = sum(order(other) < order(job) for other in self._queue.jobs())
             late = "" if now <= job.latest_start else "; its deadline can no longer be met"
-            return f"queued behind {ahead} tasks: {why_waiting(job, self._members, now)}{late}"
+            tasks = "1 task" if ahead == 1 else f"{ahead} tasks"
+            return f"queued behind {tasks}: {why_waiting(job, self._members, now)}{late}"
         if status.state is TaskState.CANCELLED:
             held = "" if job is None else f"; worker {status.worker_id} has not ended it yet"
             return f"{status.reason}{held}"

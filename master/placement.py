@@ -45,9 +45,11 @@ class Placement:
         while queue.fresh or members.grown:
             grown, members.grown = members.grown, {}
             for job in self._reservations.ready(grown):
-                self._reservations.lift(job)
+                reservation = self._reservations.lift(job)
                 if not self._try(job, now, place):
                     queue.starve(job)
+                elif reservation.hopeless and job.attempt is not None:
+                    self._reservations.favoured.add(job.task_id)
             self._fill(self._contenders(grown), now, place)
         self._reservations.make(now, live)
 
@@ -128,7 +130,7 @@ class Placement:
 
     def _take(self, job: Job, member: Member, decision: Decision, place: Place) -> None:
         if job.reserved is not None:
-            self._reservations.placed(job, member)
+            self._reservations.lift(job)
         self._queue.remove(job)
         place(job, member, decision)
 

@@ -41,7 +41,7 @@ class Reservations:
         self._members = members
         self._queue = queue
         self.held: dict[Job, Reservation] = {}
-        # Hopeless tasks that run because of a reservation.
+        # Hopeless tasks that went first because of a reservation and run.
         self.favoured: set[str] = set()
         self._version = 0
         self._roster: list[Member] = []
@@ -100,12 +100,6 @@ class Reservations:
         self._members.reserve_for(reservation.member, None)
         self._version += 1
         return reservation
-
-    def placed(self, job: Job, member: Member) -> None:
-        """The job found room, on its worker or elsewhere."""
-        reservation = self.lift(job)
-        if reservation.hopeless and reservation.member is member:
-            self.favoured.add(job.task_id)
 
     def ended(self, job: Job) -> None:
         """The job's attempt ended."""
