@@ -51,7 +51,7 @@ class Store(Protocol):
         Inserting a task, an attempt or a result that exists, or updating a task or ending an attempt that
         does not, fails the commit: the core never asks for it, so it would be a bug or a second master.
         Ending an attempt again replaces its end. Putting replaces, and removing what is not there is nothing.
-        Numbers come back as they were given, bit for bit; numpy's scalars are numbers.
+        Numbers and text come back equal; numpy's scalars are numbers.
 
         Raises
         ------

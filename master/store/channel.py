@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import subprocess
@@ -19,6 +20,8 @@ from master.store.base import StoreConflictError, StoreOpenError
 
 _EXIT_S = 10.0
 _DEATHS_PER_REQUEST = 2
+_STARTS = 3
+"""For a process that is killed again while it starts."""
 
 
 def _plain(value: Any) -> Any:
@@ -148,9 +151,15 @@ class Channel:
             self._waiting[0].parts.clear()
             self._restart = asyncio.create_task(self._replace())
 
+    async def _start_again(self) -> _Connection:
+        for _ in range(_STARTS - 1):
+            with contextlib.suppress(OSError, StoreOpenError):
+                return await self._start()
+        return await self._start()
+
     async def _replace(self) -> None:
         try:
-            connection = await self._start()
+            connection = await self._start_again()
         except (OSError, StoreOpenError) as error:
             for request in self._waiting:
                 doubt = "; whether the last commit was made is not known" if request.deaths else ""

@@ -132,10 +132,12 @@ class Database:
         except BaseException as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+            if isinstance(error, OverflowError):
+                raise ValueError(f"{kind}: an integer of more than 64 bits cannot be stored") from error
             if not isinstance(error, sqlite3.IntegrityError):
                 raise
             if "NOT NULL" in str(error):
-                raise ValueError(f"{kind}: no number where one is needed ({error})") from error
+                raise ValueError(f"{kind}: NaN or None where a value is needed ({error})") from error
             raise StoreConflictError(self._culprit(kind, rows, exists=True)) from error
         self.number = number
 

@@ -85,7 +85,7 @@ class SqliteStore:
         try:
             request = writer.request("commit", self._number, runs, number=self._number)
         except OverflowError as error:
-            raise ValueError(f"a number of more than 64 bits cannot be stored: {error}") from error
+            raise ValueError(f"an integer of more than 64 bits cannot be stored: {error}") from error
         await request
 
     async def load(self) -> Snapshot:

@@ -33,7 +33,7 @@ def answers(database: Database, operation: str, arguments: list[Any]) -> Iterato
                 yield ("part", *part)
     except StoreConflictError as error:
         yield "conflict", str(error)
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         yield "value", str(error)
     except sqlite3.Error as error:
         yield "unavailable", str(error)
