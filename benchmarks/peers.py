@@ -54,7 +54,10 @@ def compared(cluster: Cluster) -> list[Peer]:
 
 
 def own_ways(cluster: Cluster) -> list[Peer]:
-    """The other ways to use ours: a batch, a decision that is acted upon, and one whose reason is read."""
+    """The other ways to use ours: in a batch, after a heartbeat, acted upon, or with its reason read.
+
+    The table is as it was after each call.
+    """
     select_worker, table = cluster.scheduler.select_worker, cluster.table
 
     def place(task: Task) -> Decision:
@@ -64,9 +67,19 @@ def own_ways(cluster: Cluster) -> list[Peer]:
             table.release(decision.worker_id, task)
         return decision
 
+    ids = table.ids()
+    loads = table.columns()["reported_load"].tolist()
+
+    def beat(task: Task, slot: int) -> Decision:
+        table.set_load(ids[slot], 1.0)
+        decision = select_worker(task)
+        table.set_load(ids[slot], loads[slot])
+        return decision
+
     tasks = cluster.tasks
+    beats = [(task, i * 7919 % len(ids)) for i, task in enumerate(tasks)]
     batches = [(tasks[i : i + BATCH], None, False) for i in range(0, len(tasks), BATCH)]
-    ways = [Peer("batch", cluster.scheduler.select_many, batches, _slots)]
+    ways = [Peer("batch", cluster.scheduler.select_many, batches, _slots), Peer("beat", beat, beats, _slot)]
     if cluster.kind in PLACEABLE:
         ways.append(Peer("place", place, [(task,) for task in tasks], _slot))
     else:

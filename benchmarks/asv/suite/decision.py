@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import cycle
 
+import numpy as np
+
 from benchmarks.clusters import PLACEABLE, PROMISED, make_cluster
 from benchmarks.decision import SEED
 from benchmarks.peers import BATCH, least_risk_loop, numba_loop, ours, reference
@@ -62,6 +64,22 @@ class Placing(Decision):
         task, worker_id = next(self.placed)
         self.cluster.table.reserve(worker_id, task)
         self.cluster.table.release(worker_id, task)
+
+
+class Heartbeats(Decision):
+    """One worker in a hundred reports its load, then a task is decided."""
+
+    time_select = time_select_many = peakmem_select = None
+
+    def setup(self, workers: int, kind: str) -> None:
+        super().setup(workers, kind)
+        rng = np.random.default_rng(SEED)
+        slots = rng.permutation(workers).reshape(-1, workers // 100)
+        self.reports = cycle([(some, rng.random(len(some)) * 0.3) for some in slots])
+
+    def time_set_loads_and_select(self, workers: int, kind: str) -> None:
+        self.cluster.table.set_loads(*next(self.reports))
+        self.select_worker(next(self.tasks))
 
 
 class Peers:
