@@ -17,7 +17,8 @@ def check_table(table: WorkerTable) -> None:
 
     Available is total - allocated and never negative; load is max(reported, promised); what is allocated is the
     sum of what is remembered (unless a C caller reserved); ids and slots are each other's inverse; free slots are
-    zero; the block summaries of every policy bound to the table are those of a full scan.
+    zero; the index of every policy bound to the table has the copies, summaries and routes that a full
+    scan gives.
     """
     columns = table.columns()
     state = np.array(table._states(), dtype=np.int8)
@@ -48,4 +49,4 @@ def check_table(table: WorkerTable) -> None:
                     held[:, slot] += [getattr(task, name) for name in RESOURCES]
         assert np.array_equal(allocated, held), "what is allocated is not the sum of the reservations"
     for policy in table._policies():
-        assert policy.verify(), "a block summary is not that of a full scan"
+        assert policy.verify(), "an index is not what the table says"

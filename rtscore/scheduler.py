@@ -34,26 +34,22 @@ class _Scores:
     """Gives a policy's slots the scores of the workers in them; unknown workers keep theirs for when they join."""
 
     def __init__(self, params: GAParams) -> None:
-        self._rows = [(index, params.affinity.get(name)) for index, name in enumerate(TASK_TYPES)]
+        self._rows = [(i, params.affinity[name]) for i, name in enumerate(TASK_TYPES) if name in params.affinity]
         self._penalty = params.penalty
 
-    def fill(self, policy: Policy, table: WorkerTable) -> None:
+    def fill(self, policy: Policy) -> None:
         """Set every score whose worker is in the table."""
         for index, row in self._rows:
-            for worker_id, score in (row or {}).items():
-                if worker_id in table:
-                    policy.set_affinity(index, table.slot(worker_id), score)
+            for worker_id, score in row.items():
+                policy.set_affinity(index, worker_id, score)
         for worker_id, score in self._penalty.items():
-            if worker_id in table:
-                policy.set_penalty(table.slot(worker_id), score)
+            policy.set_penalty(worker_id, score)
 
-    def join(self, policy: Policy, slot: int, worker_id: str | None) -> None:
-        """Set the scores of one slot whose worker changed; None means it is free."""
+    def join(self, policy: Policy, worker_id: str) -> None:
+        """Set all scores of a worker that joined; zero where it has none."""
         for index, row in self._rows:
-            if row is not None:
-                policy.set_affinity(index, slot, row.get(worker_id, 0.0) if worker_id else 0.0)
-        if self._penalty:
-            policy.set_penalty(slot, self._penalty.get(worker_id, 0.0) if worker_id else 0.0)
+            policy.set_affinity(index, worker_id, row.get(worker_id, 0.0))
+        policy.set_penalty(worker_id, self._penalty.get(worker_id, 0.0))
 
 
 class RTSScheduler(Selector):
@@ -107,5 +103,5 @@ def _policy(table: WorkerTable, params: GAParams) -> Policy:
     policy = Policy(table, scores.join)
     theta, risk = params.theta, params.risk
     policy.set_weights((theta.theta1, theta.theta2, theta.theta3, theta.theta4), risk.alpha, risk.beta)
-    scores.fill(policy, table)
+    scores.fill(policy)
     return policy

@@ -103,3 +103,24 @@ cdef extern from "select.hpp" namespace "rts" nogil:
     size_t select_many(Policy&, const Request*, Choice*, size_t, bool) except +
     int64_t next_feasible(const Table&, size_t, const double*)
     Shortage shortage(const Table&, const double*)
+    cdef cppclass Lanes:
+        const char* name
+    const Lanes* lanes_named(const char*)
+    const Lanes*& active_lanes()
+
+
+cdef extern from "capi.hpp" nogil:
+    void rts_select()
+    void rts_runtime()
+    void rts_next_feasible()
+    void rts_reserve()
+    void rts_release()
+    void rts_set_load()
+    void rts_set_schedulable()
+    void rts_load()
+    void rts_available()
+    void rts_rows()
+    void rts_clear()
+    void rts_set_weights()
+    void rts_set_affinity()
+    void rts_set_penalty()

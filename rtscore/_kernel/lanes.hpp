@@ -23,7 +23,7 @@
 
 namespace rts {
 
-constexpr std::size_t kLeaf = 128;
+constexpr std::size_t kLeaf = 64;
 alignas(64) inline constexpr double kZeros[kLeaf] = {};
 
 // What the best of some workers could be; of none, what fits nothing.

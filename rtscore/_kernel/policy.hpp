@@ -7,17 +7,17 @@ namespace rts {
 
 class Policy {
   public:
-    explicit Policy(std::shared_ptr<Table> workers) : table_(std::move(workers)), joins_seen(table_->joins) {
+    explicit Policy(std::shared_ptr<Table> table) : joins_seen(table->joins), table_(std::move(table)) {
         index = Index::built(*table_, nullptr, weights);
         seen_ = table_->changes;
     }
 
-    std::shared_ptr<Table> table_;
-    std::uint64_t joins_seen;
+    std::uint64_t joins_seen;  // for the owner, who gives new workers their scores
     Weights weights;
     Index index;
 
-    Table& table() { return *table_; }
+    Table& workers() { return *table_; }
+    const Table& workers() const { return *table_; }
 
     void set_weights(const Weights& w) {
         weights = w;
@@ -60,7 +60,7 @@ class Policy {
             else
                 for (std::uint64_t n = seen_ + 1; n <= t.changes; ++n) index.update(t, t.changed_slot(n), weights);
             index.settle(weights);
-            if (index.overgrown()) index = Index::built(t, &index, weights);
+            if (index.misshapen()) index = Index::built(t, &index, weights);
         }
         seen_ = t.changes;
         unsettled_ = false;
@@ -72,6 +72,7 @@ class Policy {
     }
 
   private:
+    std::shared_ptr<Table> table_;
     std::uint64_t seen_ = 0;
     bool unsettled_ = false;
 };

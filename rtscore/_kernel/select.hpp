@@ -154,7 +154,7 @@ inline std::size_t select_many(Policy& p, const Request* requests, Choice* choic
         choices[i] = select(p, requests[i]);
         if (choices[i].outcome == kNoFiniteRisk) return i;
         if (reserve && choices[i].outcome == kChosen)
-            p.table().reserve(static_cast<std::size_t>(choices[i].slot), requests[i].amount);
+            p.workers().reserve(static_cast<std::size_t>(choices[i].slot), requests[i].amount);
     }
     return count;
 }

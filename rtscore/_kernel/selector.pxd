@@ -14,4 +14,4 @@ cdef class Policy:
 cdef class Selector:
     cdef readonly Table table
     cdef readonly object fallback
-    cdef Policy policy
+    cdef Policy _policy

@@ -73,8 +73,8 @@ cdef class Shortage:
 cdef class Policy:
     """Weights and learned columns bound to one table, with their index of it.
 
-    `on_join` is called with a slot and the worker id that is in it now (None: free) for every slot whose worker
-    changed, before the next decision; it sets the slot's scores.
+    `on_join(policy, worker_id)` is called before the next decision for every worker that joined; it sets all its
+    scores, for the slot may have those of the worker before.
     """
 
     def __cinit__(self, Table table not None, on_join=None):
@@ -97,23 +97,31 @@ cdef class Policy:
         w.beta = beta
         self.p.set_weights(w)
 
-    def set_affinity(self, int task_type, int64_t slot, double score):
-        self._check(task_type, slot)
+    def set_affinity(self, int task_type, worker_id, double score):
+        """Set a score; False when the worker is not in the table."""
+        cdef int64_t slot = self.table.find(worker_id)
+        if not 0 <= task_type < cpp.kTypes:
+            raise IndexError(f"task type {task_type}; 0 to {cpp.kTypes - 1} is allowed")
+        if slot < 0:
+            return False
         self.p.set_affinity(task_type, <size_t>slot, score)
+        return True
 
-    def set_penalty(self, int64_t slot, double score):
-        self._check(0, slot)
+    def set_penalty(self, worker_id, double score):
+        """Set a score; False when the worker is not in the table."""
+        cdef int64_t slot = self.table.find(worker_id)
+        if slot < 0:
+            return False
         self.p.set_penalty(<size_t>slot, score)
+        return True
 
-    def affinity(self, int task_type, int64_t slot):
-        self._check(task_type, slot)
+    def scores(self, int task_type, worker_id):
+        """Return a worker's affinity for a type, and its penalty."""
+        cdef size_t slot = self.table.known(worker_id)
+        if not 0 <= task_type < cpp.kTypes:
+            raise IndexError(f"task type {task_type}; 0 to {cpp.kTypes - 1} is allowed")
         self.sync()
-        return self.p.affinity_of(task_type, <size_t>slot)
-
-    def penalty(self, int64_t slot):
-        self._check(0, slot)
-        self.sync()
-        return self.p.penalty_of(<size_t>slot)
+        return self.p.affinity_of(task_type, slot), self.p.penalty_of(slot)
 
     cdef int sync(self) except -1:
         """Give the workers that joined since the last look their scores."""
@@ -127,20 +135,21 @@ cdef class Policy:
             else:
                 changed = {t.joined_slot(n) for n in range(self.p.joins_seen + 1, t.joins + 1)}
             for slot in changed:
-                self.on_join(self, slot, self.table.id_at(slot))
+                worker_id = self.table.id_at(slot)
+                if worker_id is not None:
+                    self.on_join(self, worker_id)
         self.p.joins_seen = t.joins
         return 0
 
-    def _check(self, int task_type, int64_t slot):
-        if not 0 <= task_type < cpp.kTypes:
-            raise IndexError(f"task type {task_type}; 0 to {cpp.kTypes - 1} is allowed")
-        if not 0 <= slot < <int64_t>self.table.t.rows:
-            raise IndexError(f"slot {slot}; the table has {self.table.t.rows}")
-
     def verify(self):
-        """Return whether every block summary is that of a full scan."""
+        """Return whether the index is what the table says."""
         self.sync()
         return self.p.verify()
+
+    @property
+    def handle(self):
+        """The policy's address for the C entry points; valid as long as this object lives."""
+        return <size_t>self.p
 
     @property
     def nbytes(self):
@@ -153,12 +162,17 @@ cdef class Selector:
 
     def __cinit__(self, Table table not None, *args, **kwargs):
         self.table = table
-        self.policy = Policy(table)
+        self._policy = None
+
+    @property
+    def policy(self):
+        """The weights and scores in use, bound to the table; another object after `params` was assigned."""
+        return self._policy
 
     def _adopt(self, Policy policy not None, fallback):
         if policy.table is not self.table:
             raise ValueError("the policy is bound to another table")
-        self.policy = policy
+        self._policy = policy
         self.fallback = fallback
 
     def select_worker(self, task, now=None):
@@ -184,7 +198,9 @@ cdef class Selector:
         """
         if not isinstance(task, Request):
             raise TypeError(f"select_worker takes a Task, not {type(task).__name__}")
-        cdef Policy policy = self.policy
+        cdef Policy policy = self._policy
+        if policy is None:
+            raise RuntimeError("RTSScheduler.__init__ was not called")
         policy.sync()
         cdef cpp.Choice c = cpp.select(policy.p[0], (<Request>task).at(instant(<Request>task, now)))
         if c.outcome == cpp.kChosen:
@@ -221,8 +237,10 @@ cdef class Selector:
         cdef vector[cpp.Choice] choices
         cdef list decisions = []
         cdef Decision d
-        cdef Policy policy = self.policy
+        cdef Policy policy = self._policy
         cdef bint reserving = reserve
+        if policy is None:
+            raise RuntimeError("RTSScheduler.__init__ was not called")
         requests.reserve(count)
         choices.resize(count)
         for task in batch:
@@ -290,3 +308,47 @@ cdef class Rotation:
     def reset(self):
         """Begin again at the first slot."""
         self.next_slot = 0
+
+
+def simd(name=None):
+    """Return the instruction set of the kernel's loops; with a name, use that one from now on.
+
+    Raises
+    ------
+    ValueError
+        When this CPU or this build does not have it.
+    """
+    cdef bytes wanted
+    cdef const cpp.Lanes* lanes
+    if name is not None:
+        wanted = name.encode()
+        lanes = cpp.lanes_named(wanted)
+        if lanes is NULL:
+            raise ValueError(f"the instruction set is {name!r}; this machine has {', '.join(simd_available())}")
+        (&cpp.active_lanes())[0] = lanes
+    return cpp.active_lanes().name.decode()
+
+
+def simd_available():
+    """Return the instruction sets that `simd` takes here."""
+    return [name for name in ("avx512", "avx2", "baseline") if cpp.lanes_named(name.encode()) is not NULL]
+
+
+def c_entry_points():
+    """Return the address of every C entry point (capi.hpp), by name."""
+    return {
+        "rts_select": <size_t>&cpp.rts_select,
+        "rts_runtime": <size_t>&cpp.rts_runtime,
+        "rts_next_feasible": <size_t>&cpp.rts_next_feasible,
+        "rts_reserve": <size_t>&cpp.rts_reserve,
+        "rts_release": <size_t>&cpp.rts_release,
+        "rts_set_load": <size_t>&cpp.rts_set_load,
+        "rts_set_schedulable": <size_t>&cpp.rts_set_schedulable,
+        "rts_load": <size_t>&cpp.rts_load,
+        "rts_available": <size_t>&cpp.rts_available,
+        "rts_rows": <size_t>&cpp.rts_rows,
+        "rts_clear": <size_t>&cpp.rts_clear,
+        "rts_set_weights": <size_t>&cpp.rts_set_weights,
+        "rts_set_affinity": <size_t>&cpp.rts_set_affinity,
+        "rts_set_penalty": <size_t>&cpp.rts_set_penalty,
+    }

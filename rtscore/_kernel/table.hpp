@@ -141,6 +141,15 @@ struct Table {
         return -1;
     }
 
+    void clear() {
+        for (std::size_t slot = 0; slot < rows; ++slot) {
+            if (state[slot] == kFree) continue;
+            for (int k = 0; k < kResources; ++k) allocated[k][slot] = 0.0;
+            reported[slot] = 0.0;
+            derive(slot);
+        }
+    }
+
     bool fits(std::size_t slot, const double* amount) const {
         return state[slot] == kOpen && amount[0] <= available[0][slot] && amount[1] <= available[1][slot] &&
                amount[2] <= available[2][slot] && amount[3] <= available[3][slot];

@@ -313,6 +313,22 @@ cdef class Table:
     def __contains__(self, id):
         return self.find(id) >= 0
 
+    @property
+    def handle(self):
+        """The table's address for the C entry points; valid as long as this object lives."""
+        return <size_t>self.t
+
+    def _snapshot(self):
+        """Copies of what a decision reads, of one instant: ids by slot, states and columns as bytes."""
+        cdef size_t rows = self.t.rows
+        cdef dict columns = {}
+        cdef int k
+        for k in range(4):
+            columns[RESOURCES[k]] = (<char*>self.t.available[k].data())[:rows * sizeof(double)] if rows else b""
+        columns["load"] = (<char*>self.t.load.data())[:rows * sizeof(double)] if rows else b""
+        columns["state"] = (<char*>self.t.state.data())[:rows] if rows else b""
+        return [self.id_at(slot) for slot in range(rows)], columns
+
     def _columns(self):
         cdef int k
         cdef dict columns = {}
