@@ -57,7 +57,7 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         watcher = self._master.watchers.add(task_ids)
         try:
             for task in await self._master.tasks(task_ids):
-                watcher.put(task)
+                watcher.begin(task)
             async for task in watcher:
                 yield self._info(task)
         finally:

@@ -34,6 +34,11 @@ class Watcher:
             self.end(TooSlowError(f"the watcher is more than {BACKLOG} tasks behind; list the tasks instead"))
         self._wake.set()
 
+    def begin(self, task: StoredTask) -> None:
+        """Note the state that was read for the start, unless a newer one was put while it was read."""
+        if task.spec.task_id not in self._changed:
+            self.put(task)
+
     def end(self, error: Exception) -> None:
         """Let the iteration raise this, at once."""
         self._error = error
