@@ -55,7 +55,7 @@ def _root(
 def main() -> None:
     """Run `rts` with the process's arguments and end the process."""
     try:
-        app()
+        app(prog_name="rts")
     except CommandError as error:
         # What was printed before is read first.
         sys.stdout.flush()

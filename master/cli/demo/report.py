@@ -142,7 +142,8 @@ def print_report(report: Report, cores: int) -> None:
     )
     print()
     print(
-        f"Ready after {report.ready_s:.1f} s. {report.tasks} tasks in {report.elapsed_s:.1f} s: {report.completed} completed, "
+        f"Ready after {report.ready_s:.1f} s. {report.tasks} tasks in {report.elapsed_s:.1f} s: "
+        f"{report.completed} completed, "
         f"{report.failed} failed, {report.sla_met} met their deadline "
         f"({output.share(report.sla_met, report.tasks)})."
     )
