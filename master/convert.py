@@ -20,6 +20,10 @@ from rtscore.rpc import cluster_pb2, scheduler_pb2
 
 PAGE_DEFAULT = 100
 PAGE_MAX = 1_000
+# gRPC's limit for a message is 4 MiB where a client has not raised it.
+PAGE_BYTES = 2 * 1024 * 1024
+# About 0.2 s of the master's time.
+BATCH_MAX = 10_000
 
 _TO_WIRE = {state: scheduler_pb2.TaskState.Value(state.name) for state in TaskState}
 _FROM_WIRE = {number: state for state, number in _TO_WIRE.items()}
@@ -47,6 +51,21 @@ def submission(spec: scheduler_pb2.TaskSpec) -> Submission:
         spec.time_limit_s,
         bool(task_id),
     )
+
+
+def submissions(request: scheduler_pb2.SubmitTasksRequest) -> list[Submission]:
+    """A batch.
+
+    Raises
+    ------
+    InvalidRequestError
+        When it is larger than allowed.
+    """
+    if len(request.tasks) > BATCH_MAX:
+        raise InvalidRequestError(
+            "tasks", f"{len(request.tasks)} came; at most {BATCH_MAX} are allowed at once"
+        )
+    return [submission(spec) for spec in request.tasks]
 
 
 def task_info(task: StoredTask, reason: str | None = None) -> scheduler_pb2.TaskInfo:
@@ -123,6 +142,23 @@ def task_query(request: scheduler_pb2.ListTasksRequest) -> TaskQuery:
         raise InvalidRequestError("page_size", f"{request.page_size} came; at most {PAGE_MAX} is allowed")
     after = _decode_token(request.page_token) if request.page_token else None
     return TaskQuery(frozenset(states), request.user_id, request.page_size or PAGE_DEFAULT, after)
+
+
+def task_page(
+    rows: Iterable[tuple[StoredTask, scheduler_pb2.TaskInfo]], limit: int
+) -> scheduler_pb2.ListTasksReply:
+    """A page of at most `limit` tasks; fewer when their text is long, for the sake of the client's limit."""
+    reply, size, last = scheduler_pb2.ListTasksReply(), 0, None
+    for task, info in rows:
+        size += info.ByteSize()
+        if last is not None and size > PAGE_BYTES:
+            limit = len(reply.tasks)
+            break
+        reply.tasks.append(info)
+        last = task
+    if last is not None and len(reply.tasks) == limit:
+        reply.next_page_token = page_token(last)
+    return reply
 
 
 def page_token(last: StoredTask) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 
 from master import convert
-from master.errors import MasterError, UnknownWorkerIdError
+from master.errors import MasterError, UnknownTaskError, UnknownWorkerIdError
 from master.interceptors import Context, status_code
 from master.records import StoredTask, TaskState
 from master.runner import Master
@@ -33,7 +34,7 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         self, request: scheduler_pb2.SubmitTasksRequest, context: Context
     ) -> scheduler_pb2.SubmitTasksReply:
         """Accept many; one answer each."""
-        outcomes = await self._master.submit([convert.submission(spec) for spec in request.tasks])
+        outcomes = await self._master.submit(convert.submissions(request))
         return scheduler_pb2.SubmitTasksReply(outcomes=[_outcome(outcome) for outcome in outcomes])
 
     async def GetTask(self, request: scheduler_pb2.TaskRef, context: Context) -> scheduler_pb2.TaskInfo:
@@ -46,8 +47,7 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         """One page."""
         query = convert.task_query(request)
         page = await self._master.store.list_tasks(query)
-        more = convert.page_token(page[-1]) if len(page) == query.limit else ""
-        return scheduler_pb2.ListTasksReply(tasks=[self._info(task) for task in page], next_page_token=more)
+        return convert.task_page([(task, self._info(task)) for task in page], query.limit)
 
     async def WatchTasks(
         self, request: scheduler_pb2.WatchTasksRequest, context: Context
@@ -111,7 +111,9 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
     def _info(self, task: StoredTask) -> scheduler_pb2.TaskInfo:
         reason = None
         if task.status.state is TaskState.QUEUED:
-            reason = self._master.cluster.why_waiting(task.spec.task_id, self._master.clock())
+            # It may have gone on, and been forgotten, since it was read from the store.
+            with contextlib.suppress(UnknownTaskError):
+                reason = self._master.cluster.why_waiting(task.spec.task_id, self._master.clock())
         return convert.task_info(task, reason)
 
 

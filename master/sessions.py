@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import codecs
+from collections import deque
 from collections.abc import AsyncIterator
+from typing import Any
 
 import structlog
 
@@ -15,19 +16,20 @@ from master.errors import (
     StoppingError,
     TooSlowError,
     UnknownWorkerIdError,
-    WorkerUnreachableError,
 )
 from master.events import Assign, AttemptId, AttemptRefused, RegisterWorker, WorkerLeft, WorkerSilent
 from master.interceptors import Context
+from master.log_relay import LogRelay
 from master.runner import Master
 from rtscore.rpc import scheduler_pb2, scheduler_pb2_grpc
 
 log = structlog.get_logger(__name__)
 
-# Items waiting for one worker; one that lets this many gather is not reading and has to connect anew.
-BACKLOG = 100_000
+# A message is cut when it is larger; gRPC's limit for one is 4 MiB where nobody has raised it.
+MESSAGE_BYTES = 1024 * 1024
+# Full messages waiting for one worker; one that lets so many gather does not read, and has to connect anew.
+BACKLOG = 64
 HELLO_TIMEOUT_S = 10.0
-LOG_TIMEOUT_S = 10.0
 
 
 class _Session:
@@ -37,32 +39,33 @@ class _Session:
         self.worker_id = worker_id
         self.left = False
         self._update = scheduler_pb2.MasterUpdate()
-        self._waiting = 0
+        self._bytes = 0
+        self._ready: deque[scheduler_pb2.MasterUpdate] = deque()
         self._wake = asyncio.Event()
-        self._end: Exception | None = None
+        self._error: Exception | None = None
+        self._broken = asyncio.Event()
         self._closed = False
-        self._logs: dict[AttemptId, list[asyncio.Queue[scheduler_pb2.LogOutput]]] = {}
+        self.logs = LogRelay(worker_id, self.log_request)
 
     def welcome(self, master_id: str, heartbeat_interval_s: float) -> None:
         """Greet; the first message carries it."""
         self._update.welcome.master_id = master_id
         self._update.welcome.heartbeat_interval_s = heartbeat_interval_s
-        self._put()
+        self._put(self._update.welcome.ByteSize())
 
     def assign(self, effect: Assign) -> None:
         """Send a task."""
-        self._update.assignments.append(convert.assignment(effect.spec, effect.worker_id, effect.attempt))
-        self._put()
+        task = convert.assignment(effect.spec, effect.worker_id, effect.attempt)
+        self._update.assignments.append(task)
+        self._put(task.ByteSize())
 
     def cancel(self, attempt: AttemptId) -> None:
         """Ask for the end of an attempt."""
-        self._update.cancels.append(convert.attempt_ref(attempt))
-        self._put()
+        self._put_ref(self._update.cancels, attempt)
 
     def recorded(self, attempt: AttemptId) -> None:
         """Say that a result is durable."""
-        self._update.recorded.append(convert.attempt_ref(attempt))
-        self._put()
+        self._put_ref(self._update.recorded, attempt)
 
     def lost(self) -> None:
         """The core has given the worker up."""
@@ -70,74 +73,61 @@ class _Session:
 
     def close(self, error: Exception | None) -> None:
         """End the stream: with an error, or (None) after what is waiting has been sent."""
-        self._end = error
         self._closed = True
         self._wake.set()
+        if error is not None:
+            self._error = error
+            self._broken.set()
 
-    async def updates(self) -> AsyncIterator[scheduler_pb2.MasterUpdate]:
-        """Messages down, until closed."""
+    async def write(self, context: Context) -> None:
+        """Send what is waiting, everything in one message, until closed."""
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            if self._end is not None:
-                raise self._end
-            if self._waiting:
-                update, self._update, self._waiting = self._update, scheduler_pb2.MasterUpdate(), 0
-                yield update
-            if self._closed and not self._waiting:
+            if self._ready:
+                await context.write(self._ready.popleft())
+            elif self._bytes:
+                await context.write(self._cut())
+            elif self._closed:
                 return
+            else:
+                self._wake.clear()
+                await self._wake.wait()
 
-    async def logs(self, attempt: AttemptId) -> AsyncIterator[str]:
-        """What a running attempt has printed so far, in pieces.
+    async def broken(self) -> None:
+        """Return only by raising the error that the session is closed with."""
+        await self._broken.wait()
+        assert self._error is not None
+        raise self._error
 
-        Raises
-        ------
-        WorkerUnreachableError
-            When the worker does not answer.
-        """
-        queue: asyncio.Queue[scheduler_pb2.LogOutput] = asyncio.Queue()
-        readers = self._logs.setdefault(attempt, [])
-        readers.append(queue)
-        if len(readers) == 1:
-            self._update.log_requests.append(convert.attempt_ref(attempt))
-            self._put()
-        # A character may be cut in two between pieces.
-        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        try:
-            last = False
-            while not last:
-                piece = await asyncio.wait_for(queue.get(), LOG_TIMEOUT_S)
-                last = piece.last
-                yield decode(piece.content, last)
-        except TimeoutError:
-            raise WorkerUnreachableError(
-                f"worker {self.worker_id} sent no output within {LOG_TIMEOUT_S:g} s"
-            ) from None
-        finally:
-            if queue in readers:
-                readers.remove(queue)
-            if not readers:
-                self._logs.pop(attempt, None)
-
-    @property
-    def readers(self) -> int:
-        """How many wait for output."""
-        return sum(map(len, self._logs.values()))
-
-    def log_output(self, piece: scheduler_pb2.LogOutput) -> None:
-        """Pass a piece on to whoever asked for it."""
-        for queue in self._logs.get(convert.attempt_id(piece.attempt), ()):
-            queue.put_nowait(piece)
+    def log_request(self, attempt: AttemptId) -> None:
+        """Ask for what an attempt has printed."""
+        self._put_ref(self._update.log_requests, attempt)
 
     def unsent(self) -> list[AttemptId]:
         """Attempts whose assignment has not gone down."""
-        return [AttemptId(task.task_id, task.attempt) for task in self._update.assignments]
+        return [
+            AttemptId(task.task_id, task.attempt)
+            for update in (*self._ready, self._update)
+            for task in update.assignments
+        ]
 
-    def _put(self) -> None:
-        self._waiting += 1
-        if self._waiting > BACKLOG:
-            self.close(TooSlowError(f"worker {self.worker_id} does not read; {BACKLOG} items wait for it"))
+    def _put(self, size: int) -> None:
+        self._bytes += size
+        if self._bytes > MESSAGE_BYTES:
+            self._ready.append(self._cut())
+            if len(self._ready) > BACKLOG:
+                waiting = f"{len(self._ready)} messages wait for it"
+                self.close(TooSlowError(f"worker {self.worker_id} does not read; {waiting}"))
         self._wake.set()
+
+    def _put_ref(self, to: Any, attempt: AttemptId) -> None:
+        ref = convert.attempt_ref(attempt)
+        to.append(ref)
+        self._put(ref.ByteSize())
+
+    def _cut(self) -> scheduler_pb2.MasterUpdate:
+        update, self._update = self._update, scheduler_pb2.MasterUpdate()
+        self._bytes = 0
+        return update
 
 
 class Sessions(scheduler_pb2_grpc.WorkerServiceServicer):
@@ -159,22 +149,22 @@ class Sessions(scheduler_pb2_grpc.WorkerServiceServicer):
         """
         session = await self._greet(request_iterator)
         reader = asyncio.create_task(self._read(session, request_iterator))
+        # An error must not wait for a write: a worker that does not read blocks it for ever.
+        ends = {asyncio.create_task(session.write(context)), asyncio.create_task(session.broken())}
         try:
-            async for update in session.updates():
-                await context.write(update)
+            done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            for end in done:
+                await end
         finally:
-            reader.cancel()
+            for task in (reader, *ends):
+                task.cancel()
+            session.logs.end()
             self._forget(session)
 
-    def logs(self, worker_id: str, attempt: AttemptId) -> AsyncIterator[str] | None:
-        """Output of an attempt on a connected worker; None when it is not connected."""
+    def relay(self, worker_id: str) -> LogRelay | None:
+        """The way to output of a worker's attempts; None when it is not connected."""
         session = self._sessions.get(worker_id)
-        return None if session is None else session.logs(attempt)
-
-    def readers(self, worker_id: str) -> int:
-        """How many wait for output of a worker's attempts."""
-        session = self._sessions.get(worker_id)
-        return 0 if session is None else session.readers
+        return None if session is None else session.logs
 
     def close(self) -> None:
         """End every session after what waits for it has been sent; later ones are refused."""
@@ -238,7 +228,7 @@ class Sessions(scheduler_pb2_grpc.WorkerServiceServicer):
             # A session says at its start what it runs; a heartbeat may cross an assignment.
             post(convert.heartbeat(worker_id, update.heartbeat, claims=False))
         for piece in update.logs:
-            session.log_output(piece)
+            session.logs.take(piece)
 
     def _forget(self, session: _Session) -> None:
         """After the end of a session, unless a newer one has taken over."""

@@ -51,8 +51,9 @@ class TaskLogs:
 
     async def _live(self, task: StoredTask, user_id: str) -> AsyncIterator[str]:
         task_id, status = task.spec.task_id, task.status
-        pieces = self._sessions.logs(status.worker_id, AttemptId(task_id, status.attempt))
-        if pieces is None:
+        if (relay := self._sessions.relay(status.worker_id)) is not None:
+            pieces: AsyncIterator[str] | None = relay.read(AttemptId(task_id, status.attempt))
+        else:
             pieces = self._agents.logs(status.worker_id, task_id, user_id)
         if pieces is None:
             raise WorkerUnreachableError(f"worker {status.worker_id}, which runs it, is not connected")

@@ -62,19 +62,24 @@ class SessionWorker:
     async def connect(self, live: Iterable[tuple[str, int]] = ()) -> Self:
         """Say hello, and return once welcomed."""
         await self.open()
+        await self.hello(live)
+        await until(lambda: self.welcome or self.ended)
+        return self
+
+    async def hello(self, live: Iterable[tuple[str, int]] = ()) -> None:
+        """Introduce itself."""
         hello = scheduler_pb2.WorkerHello(
             info=cluster_pb2.WorkerInfo(worker_id=self.worker_id, **self.totals),
             live=[ref(*attempt) for attempt in live],
             executors=["process"],
         )
         await self.send(hello=hello)
-        await until(lambda: self.welcome or self.ended)
-        return self
 
-    async def open(self) -> None:
+    async def open(self, reading: bool = True) -> None:
         """Begin the stream without a word."""
         self._stream = scheduler_pb2_grpc.WorkerServiceStub(self._channel).WorkerSession()
-        self._reader = asyncio.create_task(self._read())
+        if reading:
+            self._reader = asyncio.create_task(self._read())
 
     async def send(self, **fields: Any) -> None:
         """One update up."""

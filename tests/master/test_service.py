@@ -275,7 +275,7 @@ async def test_output_of_a_running_task_is_asked_of_its_worker(tmp_path: Any) ->
         request = cluster_pb2.TaskLogRequest(task_id="t")
         reading = [asyncio.create_task(_text(stub.StreamTaskLogs(request))) for _ in range(2)]
         await until(lambda: worker.log_requests)
-        await until(lambda: server.sessions.readers("w1") == 2)
+        await until(lambda: server.sessions.relay("w1").readers == 2)
         half, rest = "aü".encode()[:2], "aü".encode()[2:]
         attempt = scheduler_pb2.AttemptRef(task_id="t", attempt=1)
         await worker.send(logs=[scheduler_pb2.LogOutput(attempt=attempt, content=half)])
@@ -331,3 +331,57 @@ async def test_a_message_beyond_the_limit_is_refused(tmp_path: Any) -> None:
     async with serving(config(tmp_path)) as (_, stub):
         huge = scheduler_pb2.SubmitTasksRequest(tasks=[Spec(command="x" * 1_000_000)] * 17)
         assert (await refusal(stub.SubmitTasks(huge))).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_a_batch_beyond_the_limit_is_refused(tmp_path: Any) -> None:
+    async with serving(config(tmp_path)) as (server, stub):
+        many = scheduler_pb2.SubmitTasksRequest(tasks=[Spec(command="true")] * 10_001)
+        error = await refusal(stub.SubmitTasks(many))
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "10001" in error.details()
+        assert server.master.cluster.queue_depth == 0
+
+
+async def test_a_page_of_long_commands_is_cut_and_goes_on(tmp_path: Any) -> None:
+    async with serving(config(tmp_path)) as (_, stub):
+        for number in range(40):
+            await stub.SubmitTask(Spec(task_id=f"t{number:02d}", command="x" * 130_000))
+        first = await stub.ListTasks(scheduler_pb2.ListTasksRequest(page_size=40))
+        assert 0 < len(first.tasks) < 40
+        seen, token = [task.spec.task_id for task in first.tasks], first.next_page_token
+        while token:
+            reply = await stub.ListTasks(scheduler_pb2.ListTasksRequest(page_size=40, page_token=token))
+            seen += [task.spec.task_id for task in reply.tasks]
+            token = reply.next_page_token
+        assert seen == [f"t{number:02d}" for number in range(40)][::-1]
+
+
+async def test_who_asks_for_output_while_an_answer_is_under_way_gets_a_whole_one(tmp_path: Any) -> None:
+    async with serving(config(tmp_path)) as (server, stub), SessionWorker(server.address) as worker:
+        await stub.SubmitTask(Spec(task_id="t", command="true"))
+        await worker.next_assignment()
+        request = cluster_pb2.TaskLogRequest(task_id="t")
+        attempt = scheduler_pb2.AttemptRef(task_id="t", attempt=1)
+        first = asyncio.create_task(_text(stub.StreamTaskLogs(request)))
+        await until(lambda: worker.log_requests == [("t", 1)])
+        await worker.send(logs=[scheduler_pb2.LogOutput(attempt=attempt, content=b"a")])
+        await until(lambda: server.sessions.relay("w1").begun)
+        second = asyncio.create_task(_text(stub.StreamTaskLogs(request)))
+        await until(lambda: len(worker.log_requests) == 2)
+        await worker.send(logs=[scheduler_pb2.LogOutput(attempt=attempt, content=b"b", last=True)])
+        await worker.send(logs=[scheduler_pb2.LogOutput(attempt=attempt, content=b"abc", last=True)])
+        assert await first == "ab"
+        assert await second == "abc"
+
+
+async def test_who_waits_for_output_is_told_when_the_connection_breaks(tmp_path: Any) -> None:
+    async with serving(config(tmp_path)) as (server, stub):
+        worker = await SessionWorker(server.address).connect()
+        await stub.SubmitTask(Spec(task_id="t", command="true"))
+        await worker.next_assignment()
+        reading = asyncio.create_task(_text(stub.StreamTaskLogs(cluster_pb2.TaskLogRequest(task_id="t"))))
+        await until(lambda: worker.log_requests)
+        await worker.close()
+        error = await refusal(reading)
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        assert "w1" in error.details()

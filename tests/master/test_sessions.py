@@ -9,6 +9,7 @@ import grpc
 import pytest
 from peers import SessionWorker, config, ref, refusal, serving, until
 
+import master.log_relay
 import master.sessions
 from rtscore.rpc import cluster_pb2, scheduler_pb2
 
@@ -185,18 +186,33 @@ async def test_a_result_with_a_status_of_its_own_ends_the_session(tmp_path: Any)
 
 
 async def test_a_worker_that_does_not_read_is_let_go(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(master.sessions, "BACKLOG", 10)
+    monkeypatch.setattr(master.sessions, "BACKLOG", 3)
     async with serving(config(tmp_path)) as (server, stub):
-        worker = await SessionWorker(server.address).connect()
-        specs = [Spec(command="true", cpu=0.01) for _ in range(50)]
-        await stub.SubmitTasks(scheduler_pb2.SubmitTasksRequest(tasks=specs))
-        assert (await _refused(worker)).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        worker = SessionWorker(server.address)
+        await worker.open(reading=False)
+        await worker.hello()
+        await until(lambda: server.master.links)
+        for _ in range(80):
+            await stub.SubmitTask(Spec(command="x" * 130_000, cpu=0.01))
+        # Its connection is intact and its stream full: only the backlog tells.
+        await until(lambda: not server.master.links)
+        await worker.close()
+
+
+async def test_much_text_goes_down_in_messages_below_the_limit(tmp_path: Any) -> None:
+    async with serving(config(tmp_path)) as (server, stub):
+        for _ in range(60):
+            await stub.SubmitTask(Spec(command="x" * 130_000, cpu=0.01))
+        async with SessionWorker(server.address) as worker:
+            await until(lambda: worker.ended or len(worker.assignments) == 60)
+            assert len(worker.assignments) == 60
+            assert 7 <= worker.messages <= 10
 
 
 async def test_a_worker_that_does_not_send_output_is_named(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(master.sessions, "LOG_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(master.log_relay, "TIMEOUT_S", 0.05)
     async with serving(config(tmp_path)) as (server, stub), SessionWorker(server.address) as worker:
         await stub.SubmitTask(Spec(task_id="t", command="true"))
         await worker.next_assignment()
@@ -204,7 +220,7 @@ async def test_a_worker_that_does_not_send_output_is_named(
         error = await refusal(stream.read())
         assert error.code() is grpc.StatusCode.UNAVAILABLE
         assert "w1" in error.details()
-        assert server.sessions.readers("w1") == 0
+        assert server.sessions.relay("w1").readers == 0
 
 
 async def test_sessions_get_what_waits_for_them_before_the_master_stops(tmp_path: Any) -> None:
