@@ -195,8 +195,9 @@ class Lifecycle:
         job, status, member = attempt.job, attempt.job.status, attempt.member
         assigned_at = attempt.record.assigned_at
         # The worker's wall clock may be wrong in either direction: ours bounds what it can claim, and its own
-        # monotonic clock says how far apart start and finish are at least.
-        elapsed_s = max(now - assigned_at, 0.0)
+        # monotonic clock says how far apart start and finish are at least. Ours may have been set back, too.
+        now = max(now, assigned_at)
+        elapsed_s = now - assigned_at
         told = 0.0 < event.runtime_s <= elapsed_s + CLOCK_SLACK_S
         ran_s = min(event.runtime_s, elapsed_s) if told else 0.0
         default = status.started_at or assigned_at
@@ -204,7 +205,7 @@ class Lifecycle:
         finished_at = _clipped(event.finished_at, min(started_at + ran_s, now), now, default=now)
         runtime_s = event.runtime_s if told else finished_at - started_at
         sla_success = finished_at <= job.deadline
-        reason = "" if event.success else event.reason or f"exit code {event.exit_code}"
+        reason = "" if event.success else event.reason or _failure(event.exit_code)
         effects.append(
             InsertResult(
                 ResultRecord(
@@ -253,7 +254,8 @@ class Lifecycle:
         job.attempt = None
         self.live -= 1
         self._reservations.ended(job)
-        effects.append(EndAttempt(job.task_id, attempt.number, now, end))
+        ended_at = max(now, attempt.record.assigned_at)
+        effects.append(EndAttempt(job.task_id, attempt.number, ended_at, end))
 
     def _current(self, worker_id: str, reported: AttemptId) -> Attempt | None:
         """The live attempt that a worker may speak for; attempt 0 is whichever it has of that task."""
@@ -263,6 +265,11 @@ class Lifecycle:
         if attempt.member.record.worker_id != worker_id or reported.attempt not in (0, attempt.number):
             return None
         return attempt
+
+
+def _failure(exit_code: int) -> str:
+    # An agent that reports no exit codes reports 0.
+    return f"exit code {exit_code}" if exit_code else "the worker reported a failure"
 
 
 def _clipped(instant: float, low: float, high: float, *, default: float) -> float:

@@ -56,6 +56,8 @@ class Liveness:
         self._silent_s = SILENT_INTERVALS * heartbeat_interval_s
         self._grace_s = grace_s
         self.uptime = Uptime(limit_s=self._silent_s)
+        # Attempts to be claimed; those that were claimed or ended are dropped at the next tick.
+        self._awaited: dict[Attempt, None] = {}
 
     def register(self, event: RegisterWorker, now: float, effects: list[Effect]) -> None:
         """A worker introduced itself, for the first time or again."""
@@ -139,14 +141,18 @@ class Liveness:
             if silent >= self._silent_s and member.active:
                 self._reservations.vacate(member)
                 self._members.set_active(member, False)
-            for attempt in list(member.attempts.values()):
-                if attempt.claim_by is not None and up >= attempt.claim_by:
-                    why = NOT_CLAIMED.format(member.id, self._grace_s)
-                    self._lifecycle.give_up(attempt, AttemptEnd.LOST, why, now, effects)
+        for attempt in list(self._awaited):
+            if attempt.claim_by is None or attempt.job.attempt is not attempt:
+                del self._awaited[attempt]
+            elif up >= attempt.claim_by:
+                del self._awaited[attempt]
+                why = NOT_CLAIMED.format(attempt.member.id, self._grace_s)
+                self._lifecycle.give_up(attempt, AttemptEnd.LOST, why, now, effects)
 
     def await_claim(self, attempt: Attempt) -> None:
         """Give a worker the grace period to name an attempt."""
         attempt.claim_by = self.uptime.seconds + self._grace_s
+        self._awaited[attempt] = None
 
     def expected(self) -> float:
         """After a restart: the instant of hearing that gives a worker the grace period to come back."""

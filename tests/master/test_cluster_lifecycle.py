@@ -98,6 +98,31 @@ def test_a_command_that_fails_is_a_failed_task_and_is_not_tried_again() -> None:
     assert world.placed() == []
 
 
+def test_a_failure_without_an_exit_code_says_so() -> None:
+    world = World()
+    world.worker("w")
+    world.running("a", "w")
+    world.finish("a", success=False)
+    assert world.status("a").reason == "the worker reported a failure"
+    world.running("b", "w")
+    world.finish("b", success=False, exit_code=-9, reason="killed by signal 9")
+    assert world.status("b").reason == "killed by signal 9"
+
+
+def test_a_clock_that_was_set_back_puts_no_finish_before_its_start() -> None:
+    world = World()
+    world.worker("w")
+    world.submit("a")
+    world.place()
+    assigned = world.now
+    world.now -= 100.0
+    world.start("a")
+    world.finish("a", runtime_s=3.0)
+    result = world.store.results["a"]
+    assert (result.started_at, result.finished_at, result.runtime_s) == (assigned, assigned, 3.0)
+    assert world.store.attempts["a", 1].ended_at == assigned
+
+
 def test_tau_learns_from_successful_runs_only() -> None:
     world = World()
     world.worker("w")
