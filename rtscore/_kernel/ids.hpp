@@ -83,7 +83,7 @@ class Ids {
     // A str always has a hash, so there is no error to pass on.
     static std::size_t hash(PyObject* id) { return static_cast<std::size_t>(PyObject_Hash(id)); }
 
-    static bool same(PyObject* a, PyObject* b) { return a == b || PyUnicode_Compare(a, b) == 0; }
+    static bool same(PyObject* a, PyObject* b) { return a == b || (hash(a) == hash(b) && PyUnicode_Compare(a, b) == 0); }
 
     void insert(std::vector<std::uint32_t>& cells, std::size_t slot) const {
         const std::size_t mask = cells.size() - 1;
