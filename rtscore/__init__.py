@@ -1,6 +1,7 @@
 """A deadline-aware task scheduler: exact least-risk placement in about a microsecond."""
 
 from rtscore.decision import Decision, Source
+from rtscore.explain import Explanation
 from rtscore.params import (
     AffinityWeights,
     GAParams,
@@ -16,3 +17,30 @@ from rtscore.scheduler import RTSScheduler, Scheduler
 from rtscore.tasks import DEFAULT_TAU, TASK_TYPES, Task, TaskType, infer_task_type, is_valid_task_type
 from rtscore.tau import InMemoryTauStore, TauStore
 from rtscore.workers import WorkerTable, WorkerView
+
+__all__ = [
+    "DEFAULT_TAU",
+    "TASK_TYPES",
+    "AffinityWeights",
+    "Decision",
+    "Explanation",
+    "GAParams",
+    "InMemoryTauStore",
+    "ParamsReloader",
+    "PenaltyWeights",
+    "RTSScheduler",
+    "Risk",
+    "RoundRobinScheduler",
+    "Scheduler",
+    "Source",
+    "Task",
+    "TaskType",
+    "TauStore",
+    "Theta",
+    "WorkerTable",
+    "WorkerView",
+    "infer_task_type",
+    "is_valid_task_type",
+    "load_ga_params",
+    "save_ga_params",
+]

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def check_table(table: WorkerTable) -> None:
     """Raise AssertionError, saying which, when an invariant of the table or of an index of it is broken.
 
-    Available is total - allocated and never negative; load is max(reported, promised); what is allocated is the
-    sum of what is remembered (unless a C caller reserved); ids and slots are each other's inverse; free slots are
-    zero; the index of every policy bound to the table has the copies, summaries and routes that a full
-    scan gives.
+    Available is total - allocated and never negative; load is max(reported, promised); what is allocated is
+    the sum of what is remembered (unless a C caller reserved); ids and slots are each other's inverse; free
+    slots are zero; the index of every policy bound to the table has the copies, summaries and routes that a
+    full scan gives.
     """
     columns = table.columns()
     state = np.array(table._states(), dtype=np.int8)
@@ -31,7 +31,9 @@ def check_table(table: WorkerTable) -> None:
     ids = table.ids()
     assert len(set(ids)) == live.size, f"{len(set(ids))} distinct ids for {live.size} workers"
     for slot, worker_id in zip(live.tolist(), ids, strict=True):
-        assert table.slot(worker_id) == slot, f"{worker_id!r} is in slot {slot}, found in {table.slot(worker_id)}"
+        assert table.slot(worker_id) == slot, (
+            f"{worker_id!r} is in slot {slot}, found in {table.slot(worker_id)}"
+        )
 
     assert np.array_equal(available, np.maximum(total - allocated, 0.0)), "available is not total - allocated"
     assert (allocated >= 0.0).all(), "an allocated amount is negative"

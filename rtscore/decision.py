@@ -33,13 +33,14 @@ def describe_shortage(task: Request, live: int, closed: int, lacking: Sequence[i
     if live == 0:
         return "there are no workers"
     parts = [
-        f"{count} lack {resource} {getattr(task, resource):.6g}"
+        f"{count} {'lacks' if count == 1 else 'lack'} {resource} {getattr(task, resource):.6g}"
         for resource, count in zip(RESOURCES, lacking, strict=True)
         if count
     ]
     if closed:
         parts.append(f"{closed} not schedulable")
-    sentence = f"none of {live} workers fits: {', '.join(parts) or 'by now some would'}"
+    who = "the only worker does not fit" if live == 1 else f"none of {live} workers fits"
+    sentence = f"{who}: {', '.join(parts) or 'by now it would'}"
     if changes:
         sentence += f" (counted {changes} changes of the table later)"
     return sentence

@@ -1,35 +1,37 @@
 """The kernel's C entry points as functions that numba-compiled code can call, without the GIL.
 
-Importing this module needs numba and registers the symbols; `import rtscore` does not import it. The functions take
-handles (``table.handle``, ``scheduler.policy.handle``: int64), slots, amounts in the usual units, and work in
-``nopython``, ``nogil``, ``parallel=True`` and ``cache=True``. They do not lock: one thread at a time per table and the
-policies bound to it; give each thread a table of its own. Keep the objects alive while a handle is in use.
-Workers are added from Python only.
+Importing this module needs numba and registers the symbols; `import rtscore` does not import it. The
+functions take handles (``table.handle``, ``scheduler.policy.handle``: int64), slots, amounts in the usual
+units, and work in
+``nopython``, ``nogil``, ``parallel=True`` and ``cache=True``. They do not lock: one thread at a time per
+table and the policies bound to it; give each thread a table of its own. Keep the objects alive while a handle
+is in use. Workers are added from Python only.
 
-==========================  ====================================================================================
-``select``                  ``(policy, cpu, memory, gpu, storage, type, tau, slack)`` -> slot, or `NOTHING_FITS`,
-                            `NO_FINITE_RISK`, `BAD_ARGUMENT`, `NO_MEMORY`; slack is deadline - now, type an index
-                            into `TASK_TYPES`
-``runtime``                 ``(policy, slot, cpu, memory, gpu, tau)`` -> modelled runtime there now, in seconds
-``next_feasible``           ``(table, from_slot, cpu, memory, gpu, storage)`` -> slot or `NOTHING_FITS`
-``reserve``, ``release``    ``(table, slot, cpu, memory, gpu, storage)`` -> 0 done, 1 to 4 the resource that is short
-``set_load``                ``(table, slot, load)`` -> 0, sets the reported load
-``set_schedulable``         ``(table, slot, 0 or 1)`` -> 0
-``load``                    ``(table, slot)`` -> max(reported, promised)
-``available``               ``(table, slot, resource 0..3)`` -> amount
-``rows``                    ``(table)`` -> slots that may have a worker
-``clear``                   ``(table)`` -> 0, nothing allocated and nothing reported any more
-``set_weights``             ``(policy, theta1, theta2, theta3, theta4, alpha, beta)`` -> 0
-``set_affinity``            ``(policy, type, slot, score)`` -> 0
-``set_penalty``             ``(policy, slot, score)`` -> 0
-==========================  ====================================================================================
+====================  ======================================================================================
+``select``            ``(policy, cpu, memory, gpu, storage, type, tau, slack)`` -> slot, or `NOTHING_FITS`,
+                      `NO_FINITE_RISK`, `BAD_ARGUMENT`, `NO_MEMORY`; slack is deadline - now, type an index
+                      into `TASK_TYPES`
+``runtime``           ``(policy, slot, cpu, memory, gpu, tau)`` -> modelled runtime there now, in seconds
+``next_feasible``     ``(table, from_slot, cpu, memory, gpu, storage)`` -> slot or `NOTHING_FITS`
+``reserve``           ``(table, slot, cpu, memory, gpu, storage)`` -> 0, or 1 to 4: the resource that is short
+``release``           the same; 1 to 4: the resource of which less is allocated
+``set_load``          ``(table, slot, load)`` -> 0, sets the reported load
+``set_schedulable``   ``(table, slot, 0 or 1)`` -> 0
+``load``              ``(table, slot)`` -> max(reported, promised)
+``available``         ``(table, slot, resource 0..3)`` -> amount
+``rows``              ``(table)`` -> slots that may have a worker
+``clear``             ``(table)`` -> 0, nothing allocated and nothing reported any more
+``set_weights``       ``(policy, theta1, theta2, theta3, theta4, alpha, beta)`` -> 0
+``set_affinity``      ``(policy, type, slot, score)`` -> 0
+``set_penalty``       ``(policy, slot, score)`` -> 0
+====================  ======================================================================================
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import binding
+from llvmlite import binding  # type: ignore[import-untyped]
 from numba.core import types
 
 from rtscore._kernel.selector import c_entry_points

@@ -1,7 +1,7 @@
 """The model in NumPy: the specification that the kernel answers to, bit for bit.
 
-For a task with request C, M, G and a worker j with available amounts C_j, M_j, G_j, load L_j, affinity A_j (of the
-task's type) and penalty P_j, computed in float64 in exactly this order::
+For a task with request C, M, G and a worker j with available amounts C_j, M_j, G_j, load L_j, affinity A_j
+(of the task's type) and penalty P_j, computed in float64 in exactly this order::
 
     runtime  = tau * ((((1 + (theta1*C)/C_j) + (theta2*M)/M_j) + (theta3*G)/G_j) + theta4*L_j)
     lateness = max(0, runtime - slack)             slack = deadline - now
@@ -19,7 +19,7 @@ No candidate: `-1`. Then the fallback decides if any worker is feasible, and nob
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -39,8 +39,8 @@ RESOURCES = ("cpu", "memory", "gpu", "storage")
 class Columns(NamedTuple):
     """A cluster as the model sees it; every array has one element per slot.
 
-    `affinity` is that of one task type; it and `penalty` are scores, the amounts are what is available in cores,
-    GiB, devices and GiB, `load` is max(reported, promised).
+    `affinity` is that of one task type; it and `penalty` are scores, the amounts are what is available in
+    cores, GiB, devices and GiB, `load` is max(reported, promised).
     """
 
     cpu: Floats
@@ -78,8 +78,8 @@ def promised_load(total: Floats, allocated: Floats) -> Floats:
     Parameters
     ----------
     total, allocated : array, shape (3, n)
-        cpu, memory and gpu of each worker. A resource that a worker does not have counts nothing; a worker that
-        has none of the three has load 0.
+        cpu, memory and gpu of each worker. A resource that a worker does not have counts nothing; a worker
+        that has none of the three has load 0.
     """
     weight = np.stack([total[0], total[1] / 10.0, 2.0 * total[2]])
     usage = np.divide(allocated, total, out=np.zeros_like(total), where=total != 0.0)
@@ -89,7 +89,8 @@ def promised_load(total: Floats, allocated: Floats) -> Floats:
 
 
 def _share(theta: float, asked: float, available: Floats) -> Floats:
-    return (theta * asked) / np.where(available == 0.0, 1.0, available)
+    divisor: Floats = np.where(available == 0.0, 1.0, available)
+    return (theta * asked) / divisor
 
 
 def terms(task: Task, columns: Columns, params: GAParams, now: float | None = None) -> Terms:
@@ -125,24 +126,28 @@ def select(task: Task, columns: Columns, params: GAParams, now: float | None = N
     return slot, float(risk[slot])
 
 
-def columns_of(table: WorkerTable, params: GAParams, task_type: str) -> Columns:
-    """Return the table as the model sees it for one task type under given parameters (a copy)."""
-    column = table.columns()
-    return Columns(
-        cpu=column["cpu_avail"].copy(),
-        memory=column["memory_avail"].copy(),
-        gpu=column["gpu_avail"].copy(),
-        storage=column["storage_avail"].copy(),
-        load=column["load"].copy(),
-        schedulable=table.schedulable(),
-        affinity=_scores(table, params.affinity.get(str(task_type), {}).items()),
-        penalty=_scores(table, params.penalty.items()),
+def snapshot(table: WorkerTable, params: GAParams, task_type: str) -> tuple[list[str | None], Columns]:
+    """Return the ids by slot, and the table as the model sees it for one task type, both of one instant."""
+    ids, raw = table._snapshot()
+    slot_of = {worker_id: slot for slot, worker_id in enumerate(ids) if worker_id is not None}
+
+    def scores(given: Mapping[str, float]) -> Floats:
+        out = np.zeros(len(ids))
+        for worker_id, score in given.items():
+            slot = slot_of.get(worker_id)
+            if slot is not None:
+                out[slot] = score
+        return out
+
+    columns = {name: np.frombuffer(raw[name]) for name in (*RESOURCES, "load")}
+    return ids, Columns(
+        **columns,
+        schedulable=np.frombuffer(raw["state"], dtype=np.int8) < 0,
+        affinity=scores(params.affinity.get(str(task_type), {})),
+        penalty=scores(params.penalty),
     )
 
 
-def _scores(table: WorkerTable, scores: Iterable[tuple[str, float]]) -> Floats:
-    out = np.zeros(table.columns()["load"].size)
-    for worker_id, score in scores:
-        if worker_id in table:
-            out[table.slot(worker_id)] = score
-    return out
+def columns_of(table: WorkerTable, params: GAParams, task_type: str) -> Columns:
+    """Return the table as the model sees it for one task type (a copy)."""
+    return snapshot(table, params, task_type)[1]

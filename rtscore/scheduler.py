@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from rtscore._kernel.records import Decision
 from rtscore._kernel.selector import Policy, Selector
+from rtscore.explain import Explanation, explain
 from rtscore.params import GAParams
 from rtscore.round_robin import RoundRobinScheduler
 from rtscore.tasks import TASK_TYPES, Task
@@ -31,10 +32,12 @@ class Scheduler(Protocol):
 
 
 class _Scores:
-    """Gives a policy's slots the scores of the workers in them; unknown workers keep theirs for when they join."""
+    """Gives the workers in the table their scores; those of the others wait for their join."""
 
     def __init__(self, params: GAParams) -> None:
-        self._rows = [(i, params.affinity[name]) for i, name in enumerate(TASK_TYPES) if name in params.affinity]
+        self._rows = [
+            (i, params.affinity[name]) for i, name in enumerate(TASK_TYPES) if name in params.affinity
+        ]
         self._penalty = params.penalty
 
     def fill(self, policy: Policy) -> None:
@@ -55,8 +58,8 @@ class _Scores:
 class RTSScheduler(Selector):
     """Chooses the feasible worker of least risk of missing the deadline.
 
-    Thread safety: the GIL. A decision holds it throughout, so it sees one state of the table; `params` are built
-    aside and swapped by one assignment, so it uses the old set or the new one.
+    Thread safety: the GIL. A decision holds it throughout, so it sees one state of the table; `params` are
+    built aside and swapped by one assignment, so it uses the old set or the new one.
 
     Parameters
     ----------
@@ -73,7 +76,9 @@ class RTSScheduler(Selector):
         self, table: WorkerTable, params: GAParams | None = None, fallback: Scheduler | None = None
     ) -> None:
         self._params = GAParams.default() if params is None else params
-        self._adopt(_policy(table, self._params), RoundRobinScheduler(table) if fallback is None else fallback)
+        self._adopt(
+            _policy(table, self._params), RoundRobinScheduler(table) if fallback is None else fallback
+        )
 
     @property
     def name(self) -> str:
@@ -82,7 +87,7 @@ class RTSScheduler(Selector):
 
     @property
     def params(self) -> GAParams:
-        """The parameters in use; assigning swaps them atomically, ids of unknown workers wait for their join."""
+        """The parameters in use; assigning swaps them atomically, unknown ids wait for their join."""
         return self._params
 
     @params.setter
@@ -90,6 +95,16 @@ class RTSScheduler(Selector):
         policy = _policy(self.table, params)
         self._params = params
         self._adopt(policy, self.fallback)
+
+    def explain(self, task: Task, now: float | None = None) -> Explanation:
+        """Return every term of a decision for every worker; decides nothing, remembers nothing.
+
+        Raises
+        ------
+        InvalidTaskError, TypeError
+            As in `select_worker`.
+        """
+        return explain(self.table, self._params, self.fallback, task, now)
 
     def reset(self) -> None:
         """Reset the fallback; the model itself remembers nothing from one decision to the next."""

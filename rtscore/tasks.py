@@ -156,8 +156,8 @@ class Task(Request):
             deadline = arrival_time + sla_multiplier * tau
             if not math.isfinite(deadline):
                 raise InvalidTaskError(
-                    f"deadline is arrival_time {arrival_time!r} + sla_multiplier {sla_multiplier!r} * tau {tau!r}, "
-                    "which is not finite"
+                    f"deadline is arrival_time {arrival_time!r} + sla_multiplier {sla_multiplier!r} * "
+                    f"tau {tau!r}, which is not finite"
                 )
         else:
             deadline = _number("deadline", deadline, "a finite number of seconds")

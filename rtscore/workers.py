@@ -25,13 +25,13 @@ class WorkerView(NamedTuple):
 class WorkerTable(Table):
     """The workers that tasks can be placed on.
 
-    One row (slot) per worker; only this class converts between slots and worker ids. Amounts are in cores, GiB,
-    devices and GiB. Load is max(reported, promised): what the worker said last, or what follows from what is
-    allocated on it, whichever is more.
+    One row (slot) per worker; only this class converts between slots and worker ids. Amounts are in cores,
+    GiB, devices and GiB. Load is max(reported, promised): what the worker said last, or what follows from
+    what is allocated on it, whichever is more.
 
     Thread safety: the GIL. Every method holds it from the first check to the last change, for about a
-    microsecond, so methods may be called from any thread and each is atomic. The C entry points (`numba_api`) run
-    without it: a table that they change is for one thread at a time.
+    microsecond, so methods may be called from any thread and each is atomic. The C entry points (`numba_api`)
+    run without it: a table that they change is for one thread at a time.
     """
 
     __slots__ = ()
@@ -55,7 +55,8 @@ class WorkerTable(Table):
             return
         if slot_array.ndim != 1 or slot_array.shape != load_array.shape:
             raise InvalidWorkerError(
-                f"slots has shape {slot_array.shape} and loads {load_array.shape}; two equal lengths are allowed"
+                f"slots has shape {slot_array.shape} and loads {load_array.shape}; "
+                "two equal lengths are allowed"
             )
         if not np.issubdtype(slot_array.dtype, np.integer):
             raise InvalidWorkerError(f"slots are {slot_array.dtype}; integers are allowed")
@@ -74,8 +75,8 @@ class WorkerTable(Table):
     def columns(self) -> dict[str, NDArray[np.float64]]:
         """Return read-only views of the columns, one element per slot, by name.
 
-        ``{cpu,memory,gpu,storage}_{total,allocated,avail}``, ``load`` and ``reported_load``. A view shows later
-        changes until the table grows; after that it keeps what it showed. Free slots are zero.
+        ``{cpu,memory,gpu,storage}_{total,allocated,avail}``, ``load`` and ``reported_load``. A view shows
+        later changes until the table grows; after that it keeps what it showed. Free slots are zero.
         """
         return {name: np.asarray(memoryview(column)) for name, column in self._columns().items()}
 

@@ -334,6 +334,13 @@ def simd_available():
     return [name for name in ("avx512", "avx2", "baseline") if cpp.lanes_named(name.encode()) is not NULL]
 
 
+def decision_time(task, now):
+    """Return the instant of a decision, checked as every decision checks it."""
+    if not isinstance(task, Request):
+        raise TypeError(f"a decision takes a Task, not {type(task).__name__}")
+    return instant(<Request>task, now)
+
+
 def c_entry_points():
     """Return the address of every C entry point (capi.hpp), by name."""
     return {
