@@ -95,8 +95,8 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         """Why a task is where it is, or why it waits."""
         task = await self._master.task(request.task_id)
         attempts = await self._master.store.attempts(request.task_id)
-        explanation = self._master.cluster.explain(task, self._master.clock())
-        return convert.explanation(self._info(task), explanation, attempts[-1] if attempts else None)
+        answer = self._master.cluster.explain(task, self._master.clock())
+        return convert.explanation(self._info(answer.task), answer, attempts)
 
     async def GetClusterStats(
         self, request: scheduler_pb2.ClusterStatsRequest, context: Context

@@ -226,6 +226,19 @@ async def test_explain_ranks_the_workers_and_tells_the_recorded_decision(tmp_pat
         assert explanation.summary
 
 
+async def test_a_task_of_an_earlier_run_is_explained_from_the_store(tmp_path: Any) -> None:
+    async with serving(config(tmp_path)) as (server, stub), SessionWorker(server.address) as worker:
+        await stub.SubmitTask(Spec(task_id="t", command="true"))
+        await worker.finished(await worker.next_assignment(), status="failed", reason="exit code 3")
+        await until(lambda: worker.recorded)
+    async with serving(config(tmp_path)) as (_, stub):
+        explanation = await stub.Explain(Ref(task_id="t"))
+        assert explanation.placement.worker_id == "w1"
+        assert "exit code 3" in explanation.summary
+        assert [row.worker_id for row in explanation.rows] == ["w1"]
+        assert not explanation.rows[0].feasible
+
+
 async def test_workers_are_listed_with_what_is_left_of_them(tmp_path: Any) -> None:
     async with serving(config(tmp_path)) as (server, stub), SessionWorker(server.address) as worker:
         await stub.SubmitTask(Spec(command="true", cpu=2, memory=1))
