@@ -85,12 +85,13 @@ def promised_load(total: Floats, allocated: Floats) -> Floats:
     usage = np.divide(allocated, total, out=np.zeros_like(total), where=total != 0.0)
     weights = (weight[0] + weight[1]) + weight[2]
     busy = (weight[0] * usage[0] + weight[1] * usage[1]) + weight[2] * usage[2]
-    return np.divide(busy, weights, out=np.zeros_like(busy), where=weights != 0.0)
+    load: Floats = np.divide(busy, weights, out=np.zeros_like(busy), where=weights != 0.0)
+    return load
 
 
 def _share(theta: float, asked: float, available: Floats) -> Floats:
-    divisor: Floats = np.where(available == 0.0, 1.0, available)
-    return (theta * asked) / divisor
+    share: Floats = (theta * asked) / np.where(available == 0.0, 1.0, available)
+    return share
 
 
 def terms(task: Task, columns: Columns, params: GAParams, now: float | None = None) -> Terms:
