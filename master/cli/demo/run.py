@@ -104,6 +104,16 @@ class _Course:
     def run(self, tasks: Sequence[workload.DemoTask], view: View) -> tuple[Report, list[TaskInfo]]:
         """Submit the tasks in time and wait for their outcomes; also returns them as the master tells."""
         # Imported here: the children start while this process still loads gRPC.
+        from rtscore.client import ClientError
+
+        try:
+            return self._run(tasks, view)
+        except ClientError:
+            # That the master has died says more than that it does not answer.
+            self._processes.check()
+            raise
+
+    def _run(self, tasks: Sequence[workload.DemoTask], view: View) -> tuple[Report, list[TaskInfo]]:
         from rtscore.client import MasterClient
 
         self._until_listening()
