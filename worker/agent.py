@@ -232,9 +232,13 @@ class Agent:
         await self._attempts.wait_idle()
 
     async def _goodbye(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_RECORDED_WAIT_S if self._link.connected else 0):
-                await self._outbox.wait_empty()
+        answers = [
+            asyncio.create_task(self._outbox.wait_empty()),
+            asyncio.create_task(self._link.wait_disconnected()),
+        ]
+        await asyncio.wait(answers, timeout=_RECORDED_WAIT_S, return_when=asyncio.FIRST_COMPLETED)
+        for answer in answers:
+            answer.cancel()
         self._link.leave()
         await asyncio.wait({self._background[0]}, timeout=_GOODBYE_WAIT_S)
 

@@ -116,12 +116,12 @@ class MasterLink:
         self._heartbeat_interval_s = heartbeat_interval_s
         self._backoff = Backoff(random.Random())
         self._leaving = asyncio.Event()
-        self._connected = False
+        self._disconnected = asyncio.Event()
+        self._disconnected.set()
 
-    @property
-    def connected(self) -> bool:
-        """Whether a master has welcomed us and the session lasts."""
-        return self._connected
+    async def wait_disconnected(self) -> None:
+        """Return when no session with a master that has welcomed us is open."""
+        await self._disconnected.wait()
 
     def leave(self) -> None:
         """Say goodbye and let `run` return; at once when no session is open."""
@@ -141,9 +141,9 @@ class MasterLink:
                 ended = error
             if self._leaving.is_set():
                 return
-            if self._connected and time.monotonic() - began > _HEALTHY_AFTER_S:
+            if not self._disconnected.is_set() and time.monotonic() - began > _HEALTHY_AFTER_S:
                 self._backoff.reset()
-            self._connected = False
+            self._disconnected.set()
             delay = self._backoff.next_delay(ended.refused)
             level = _log.error if ended.refused else _log.warning
             level("no session", master=address, reason=str(ended), retry_in_s=round(delay, 2))
@@ -176,7 +176,7 @@ class MasterLink:
             raise SessionEndedError("the master closed the session before its welcome")
         if not first.HasField("welcome"):
             raise SessionEndedError("the master's first message has no welcome", refused=True)
-        self._connected = True
+        self._disconnected.clear()
         _log.info("session open", master_id=first.welcome.master_id)
         self._handler.welcomed()
         self._handler.received(first)

@@ -8,7 +8,7 @@ import subprocess
 
 import msgspec
 import pytest
-from worker_peer import alive
+from worker_peer import alive, pid_in, until
 
 from worker.executors.leftovers import Leftovers
 from worker.executors.proc import boot_id, read_stat
@@ -35,11 +35,13 @@ def spawn():
         process.wait()
 
 
-def test_journalled_group_is_killed_whole_even_with_an_empty_environment(leftovers, spawn):
-    process = spawn({}, "sleep 300 & sleep 300")
+async def test_journalled_group_is_killed_whole_even_with_an_empty_environment(leftovers, spawn, tmp_path):
+    process = spawn({}, f"sleep 300 & echo $! > {tmp_path}/child; wait")
+    await until(lambda: pid_in(tmp_path / "child"))
     leftovers.started("t-1", process.pid)
-    assert leftovers.clean() >= 2
+    assert leftovers.clean() == 2
     assert process.wait(5) == -signal.SIGKILL
+    assert not alive(pid_in(tmp_path / "child"))
 
 
 def test_marked_process_is_killed_without_a_journal(leftovers, spawn, tmp_path):

@@ -92,11 +92,11 @@ class ScriptedMaster(scheduler_pb2_grpc.WorkerServiceServicer):
         assert first.HasField("hello")
         self.hellos.append(first.hello)
         self._down = down = asyncio.Queue()
-        if not self.welcomes:
-            await context.write(scheduler_pb2.MasterUpdate())
-            return
-        welcome = scheduler_pb2.Welcome(master_id="m", heartbeat_interval_s=self.heartbeat_interval_s)
-        await context.write(scheduler_pb2.MasterUpdate(welcome=welcome))
+        first_down = scheduler_pb2.MasterUpdate()
+        if self.welcomes:
+            first_down.welcome.master_id = "m"
+            first_down.welcome.heartbeat_interval_s = self.heartbeat_interval_s
+        await context.write(first_down)
         reader = asyncio.create_task(self._read(context, down))
         try:
             while isinstance(update := await down.get(), scheduler_pb2.MasterUpdate):
