@@ -2,11 +2,11 @@
 
 Design:
 
-A. Why processes. `sqlite3` lets go of the interpreter lock around every step and must win it back. With the
-   event loop busy, each time costs up to the switch interval (5 ms): a thread that inserts in groups of 1,000
-   reaches 260 rows/s beside a busy loop, 3,700 with an interval of 0.5 ms, and a single-row commit waits
-   20 ms. A process is not slowed by the loop, and its work (8 µs a row) is on another core; the rows and
-   their encoding cost the master 1.5 µs.
+A. Why processes. In a thread a row costs the master 10 µs of its interpreter, here 1.5 µs (planning and
+   encoding). And `sqlite3` lets go of the interpreter lock around every step: beside code that does not (a
+   long pass over the queue) a thread gets it back once in a switch interval of 5 ms, and then inserts 260
+   rows/s and commits 55 times a second; with an interval of 0.5 ms 3,700 and 480.
+   `python -m benchmarks.store` compares the two.
 B. Writing. A commit is planned into runs of rows here (`rows.plan`), sent, and executed as one transaction
    with `synchronous=FULL` in WAL mode. Commits are answered in the order in which they were called.
 C. Reading. A second process, so that a long listing does not hold up commits; WAL gives it every commit that

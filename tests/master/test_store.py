@@ -298,7 +298,12 @@ async def test_load_has_unfinished_tasks_and_those_of_open_attempts(store: Store
 
 async def test_a_page_goes_from_the_newest_on_and_ties_by_descending_id(store: Store) -> None:
     times = {"a": 1.0, "b": 2.0, "c": 2.0, "d": 2.0, "e": 3.0}
-    await store.commit([insert(task_id, submitted_at=at) for task_id, at in times.items()])
+    await store.commit(
+        [
+            insert(task_id, state, submitted_at=at)
+            for (task_id, at), state in zip(times.items(), TaskState, strict=False)
+        ]
+    )
 
     async def page(after: tuple[float, str] | None, limit: int) -> str:
         tasks = await store.list_tasks(TaskQuery(limit=limit, after=after))

@@ -1,8 +1,11 @@
 """What the SQLite store adds to the contract: the file, the lock, and processes that may die."""
 
+# ruff: noqa: ASYNC110, ASYNC240 (a test's loop may block on its files, and other processes have no events)
+
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import signal
 import sqlite3
@@ -18,6 +21,7 @@ from master.errors import StoreUnavailableError
 from master.events import InsertTask
 from master.records import TaskState
 from master.store.base import StoreConflictError, StoreOpenError
+from master.store.channel import Channel
 from master.store.database import STATEMENTS
 from master.store.rows import plan
 from master.store.schema import MIGRATIONS
@@ -334,6 +338,21 @@ async def test_a_commit_under_which_writers_keep_dying_is_given_up(store: Sqlite
     connection.close()
     assert await store.find_tasks(["a"]) == {}
     await store.commit([InsertTask(spec("a"), status())])
+
+
+async def test_a_request_that_ends_its_process_twice_is_given_up_and_the_next_is_served(
+    store: SqliteStore, path: Path
+) -> None:
+    lock = os.open(f"{path}.lock", os.O_RDWR)
+    channel = Channel(path, "read", lock)
+    await channel.open()
+    deadly = channel.request("no_such_operation")
+    behind = channel.request("count_tasks")
+    with pytest.raises(StoreUnavailableError, match="died 2 times under this request"):
+        await deadly
+    assert await behind == []
+    await channel.close()
+    os.close(lock)
 
 
 async def test_a_writer_that_died_idle_is_replaced_by_the_next_commit(store: SqliteStore, path: Path) -> None:
