@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -10,7 +11,7 @@ import typer
 
 from master.cli import explain, serve, submit, tasks, workers
 from master.cli.demo import command as demo
-from master.cli.failure import CommandError
+from master.cli.failure import CommandError, Exit
 
 # Plain help: rich's costs 60 ms more, and boxes around options when they are piped.
 app = typer.Typer(
@@ -54,8 +55,15 @@ def _root(
 
 def main() -> None:
     """Run `rts` with the process's arguments and end the process."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that has no letter for something is no reason to fail.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="rts")
+    except UnicodeEncodeError as error:
+        print(f"rts: {error.object!r} is not UTF-8 text.", file=sys.stderr)
+        sys.exit(Exit.USAGE)
     except CommandError as error:
         # What was printed before is read first.
         sys.stdout.flush()

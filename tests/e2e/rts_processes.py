@@ -44,9 +44,12 @@ def environment() -> dict[str, str]:
 
 
 class Rts:
-    """One `rts` process that goes on until it is told to end; its output goes to `log`."""
+    """One `rts` process that goes on until it is told to end; its output goes to `log`.
 
-    def __init__(self, log: Path, *arguments: str) -> None:
+    `settings` are environment variables.
+    """
+
+    def __init__(self, log: Path, *arguments: str, **settings: str) -> None:
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
@@ -54,7 +57,7 @@ class Rts:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=environment(),
+                env=environment() | settings,
                 start_new_session=True,
             )
 
@@ -74,9 +77,9 @@ class Rts:
 
 
 @contextlib.contextmanager
-def running(log: Path, *arguments: str) -> Iterator[Rts]:
+def running(log: Path, *arguments: str, **settings: str) -> Iterator[Rts]:
     """A process for the time of a `with` block; what is left of it and its children afterwards is killed."""
-    rts = Rts(log, *arguments)
+    rts = Rts(log, *arguments, **settings)
     try:
         yield rts
     finally:

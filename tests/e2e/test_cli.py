@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -393,6 +394,36 @@ def test_a_reader_that_goes_away_is_no_error(cluster: str, client: MasterClient)
     )
     assert ran.stdout == "y\n"
     assert "Traceback" not in ran.stderr
+
+
+def test_a_terminal_without_a_letter_for_it_is_no_error(cluster: str) -> None:
+    ran = subprocess.run(
+        [*RTS, "stats", "--master", cluster],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment() | {"PYTHONIOENCODING": "ascii"},
+    )
+    assert ran.returncode == 0
+    assert r"\xb5s (p50)" in ran.stdout
+
+
+def test_an_argument_that_is_not_text_is_wrong_use(cluster: str) -> None:
+    ran = subprocess.run(
+        [*RTS, "submit", "--master", cluster, b"echo \xff"],
+        capture_output=True,
+        timeout=60,
+        env=environment(),
+    )
+    assert ran.returncode == 2
+    assert b"not UTF-8 text" in ran.stderr
+    assert b"Traceback" not in ran.stderr
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = "import sys, master.cli.app as _; print({'numpy', 'grpc', 'rich', 'psutil'} & sys.modules.keys())"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ran.stdout == "set()\n", ran.stderr
 
 
 def test_help_fits_80_columns_and_every_command_has_examples() -> None:
