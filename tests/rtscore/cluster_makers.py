@@ -44,8 +44,8 @@ def workers(
 def random_cluster(rng: np.random.Generator, n: int, kind: str) -> tuple[WorkerTable, GAParams]:
     """A table of n workers and parameters for it.
 
-    Kinds: idle, busy (nine of ten have little left), tied (few distinct values), equal (all the same), degenerate
-    (zeros everywhere, huge penalties and weights whose products overflow).
+    Kinds: idle, busy (nine of ten have little left), tied (few distinct values), equal (all the same),
+    degenerate (zeros everywhere, huge penalties and weights whose products overflow).
     """
     table = WorkerTable()
     few = kind in ("tied", "equal", "degenerate")
@@ -101,7 +101,7 @@ def random_params(rng: np.random.Generator, n: int, kind: str) -> GAParams:
 
 
 def random_task(rng: np.random.Generator, name: str = "t", kind: str = "idle") -> Task:
-    """A task that is early, late, hopeless, or (degenerate) has an expected runtime near the largest float."""
+    """A task that is early, late, hopeless, or (degenerate) has a runtime near the largest float."""
     kinds = [0.0, 0.0, 0.5, 1.0, 3.0, 8.0, 60.0]
     tau = float(rng.choice([1e-300, 1.0, 15.0, 1e307, 1.7e308])) if kind == "degenerate" else None
     origin = float(rng.choice([0.0, 1.7e9]))

@@ -88,7 +88,7 @@ def test_all_instruction_sets_give_the_same_bits() -> None:
 
 
 def test_an_instruction_set_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ValueError, match="'mmx'.*baseline"):
+    with pytest.raises(ValueError, match=r"'mmx'.*baseline"):
         simd("mmx")
 
 

@@ -27,7 +27,9 @@ class Churn:
         dice = rng.random()
         if not ids or (dice < 0.06 and len(ids) < 220):
             self.joined += 1
-            table.add(f"n{self.joined}", cpu=float(rng.integers(0, 65)), memory=64, gpu=float(rng.integers(0, 3)))
+            table.add(
+                f"n{self.joined}", cpu=float(rng.integers(0, 65)), memory=64, gpu=float(rng.integers(0, 3))
+            )
             return
         worker = ids[int(rng.integers(len(ids)))]
         if dice < 0.11:
@@ -41,7 +43,11 @@ class Churn:
             table.set_load(worker, float(rng.choice([0.0, 0.5, rng.random() * 2])))
         elif dice < 0.7 or not self.reserved:
             view = table.view(worker)
-            task = Task(f"t{len(self.reserved)}", cpu=view.cpu_avail * float(rng.random()), memory=view.memory_avail / 8)
+            task = Task(
+                f"t{len(self.reserved)}",
+                cpu=view.cpu_avail * float(rng.random()),
+                memory=view.memory_avail / 8,
+            )
             table.reserve(worker, task)
             self.reserved.append((worker, task))
         else:

@@ -58,7 +58,9 @@ def test_now_moves_the_slack_but_not_the_deadline() -> None:
     scheduler = RTSScheduler(table)
     task = Task("t", cpu=1, tau=10.0, arrival_time=100.0)
     assert scheduler.select_worker(task, now=100.0).risk == 0.0
-    assert scheduler.select_worker(task, now=115.0).risk == pytest.approx(10.0 * (10.0 * (1 + 0.1 / 8) - 5.0), rel=1e-3)
+    assert scheduler.select_worker(task, now=115.0).risk == pytest.approx(
+        10.0 * (10.0 * (1 + 0.1 / 8) - 5.0), rel=1e-3
+    )
     assert_as_reference(scheduler, task, 115.0)
     assert task.deadline == 120.0
 
@@ -94,7 +96,10 @@ def test_a_reason_that_is_read_late_says_so() -> None:
     table = workers([4])
     decision = RTSScheduler(table).select_worker(Task("t", cpu=6))
     table.resize("w0", cpu=8)
-    assert decision.reason == "the only worker does not fit: by now it would (counted 1 changes of the table later)"
+    assert (
+        decision.reason
+        == "the only worker does not fit: by now it would (counted 1 changes of the table later)"
+    )
     table.resize("w0", cpu=1)
     assert "by now" in decision.reason
 
