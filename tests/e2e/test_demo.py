@@ -47,6 +47,7 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(LIMIT_S + 60)
 def test_the_demo_runs_real_tasks_of_all_types_and_agrees_with_its_store(tmp_path: Path) -> None:
     keep = tmp_path / "kept"

@@ -155,6 +155,7 @@ def all_acknowledged(clients: list[Client]) -> set[str]:
     return set().union(*(client.acknowledged.copy() for client in clients))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120 + 30 * ROUNDS)
 def test_a_master_killed_at_any_moment_loses_nothing_acknowledged_and_tells_nothing_twice(
     tmp_path: Path,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from master.cli import output
 from master.cli.demo import workload
 from master.cli.demo.processes import Processes, SignalWatch, free_port
 from master.cli.demo.report import Report, make_report
@@ -59,6 +60,7 @@ def run_demo(tasks: int, workers: int, seed: int, keep: Path | None, view: View)
         fleet = workload.workers(workers)
         store = directory / "rts.db"
         with Processes(directory) as processes:
+            output.say(f"Starting a master and {workers} workers.")
             begun = time.monotonic()
             address = f"127.0.0.1:{free_port()}"
             processes.start("master", "master", "--listen", address, "--store", str(store))
