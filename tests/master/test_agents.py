@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from typing import Any
 
 import grpc
@@ -73,21 +75,28 @@ async def test_a_cancelled_task_is_cancelled_on_the_agent_and_its_place_comes_fr
         await until(lambda: server.master.cluster.workers()[0].cpu_avail == 8.0)
 
 
-async def test_heartbeats_claim_tasks_after_a_restart_of_the_master_without_registering(
-    tmp_path: Any,
-) -> None:
-    settings = config(tmp_path)
-    async with serving(settings) as (server, stub), UnaryAgent(server.address) as agent:
-        await agent.register()
-        await stub.SubmitTask(Spec(task_id="t", command="true"))
-        await until(lambda: agent.tasks)
-        address, tasks = server.address, agent.tasks
-    async with serving(config(tmp_path, listen=address)) as (server, stub), UnaryAgent(address) as agent:
-        agent.tasks = tasks
-        assert await agent.heartbeat()
-        assert (await stub.GetTask(Ref(task_id="t"))).attempt == 1
-        assert (await agent.report("t")).success
-        assert (await stub.GetTask(Ref(task_id="t"))).state == scheduler_pb2.COMPLETED
+async def test_an_agent_goes_on_after_a_restart_of_the_master_without_registering(tmp_path: Any) -> None:
+    brief = {"heartbeat_interval_s": 0.2, "worker_grace_s": 0.4}
+    async with contextlib.AsyncExitStack() as stack:
+        async with serving(config(tmp_path, **brief)) as (server, stub):
+            agent = await stack.enter_async_context(UnaryAgent(server.address))
+            await agent.register()
+            await stub.SubmitTask(Spec(task_id="t", command="true"))
+            await until(lambda: agent.tasks)
+            address = server.address
+        async with serving(config(tmp_path, listen=address, **brief)) as (server, stub):
+            begin = time.monotonic()
+
+            async def past_every_grace() -> bool:
+                assert await agent.heartbeat()
+                return time.monotonic() - begin > 1.2
+
+            await until(past_every_grace)
+            assert (await stub.GetTask(Ref(task_id="t"))).attempt == 1
+            await stub.SubmitTask(Spec(task_id="u", command="true"))
+            await until(lambda: [task.task_id for task in agent.tasks] == ["t", "u"])
+            assert (await agent.report("t")).success
+            assert (await stub.GetTask(Ref(task_id="t"))).state == scheduler_pb2.COMPLETED
 
 
 async def test_a_heartbeat_of_an_unknown_agent_asks_it_to_register(tmp_path: Any) -> None:

@@ -60,6 +60,7 @@ class Link:
     def __init__(self, store: Faulty) -> None:
         self._store = store
         self.assigned: list[str] = []
+        self.attempts: list[tuple[str, int]] = []
         self.confirmed: list[str] = []
         self.early: list[str] = []
 
@@ -72,6 +73,7 @@ class Link:
 
     def assign(self, effect: Assign) -> None:
         self.assigned.append(effect.spec.task_id)
+        self.attempts.append((effect.spec.task_id, effect.attempt))
         if not self._durable(InsertAttempt, effect.spec.task_id):
             self.early.append(effect.spec.task_id)
 
@@ -292,3 +294,31 @@ async def test_lookups_of_many_callers_share_a_read(tmp_path: Any) -> None:
         await asyncio.gather(*(master.submit([task(f"t{n}")]) for n in range(40)))
         assert set().union(*reads) == {f"t{n}" for n in range(40)}
         assert len(reads) <= 3
+
+
+async def test_an_assignment_that_was_overtaken_by_a_new_registration_is_not_sent(tmp_path: Any) -> None:
+    async with running(tmp_path) as (master, store, link):
+        store.gate.clear()
+        submitted = asyncio.create_task(master.submit([task("t")]))
+        await until(lambda: master.cluster.task("t") and master.cluster.task("t").status.attempt == 1)  # type: ignore[union-attr]
+        master.post(RegisterWorker(WORKER, ()))
+        store.gate.set()
+        await submitted
+        await until(lambda: link.attempts == [("t", 2)])
+
+
+async def test_a_caller_that_gives_up_a_lookup_disturbs_nobody(tmp_path: Any) -> None:
+    async with running(tmp_path) as (master, store, _):
+        find, go = store.find_tasks, asyncio.Event()
+
+        async def slow(task_ids: Any) -> Any:
+            await go.wait()
+            return await find(task_ids)
+
+        store.find_tasks = slow  # type: ignore[method-assign]
+        gone, stays = (asyncio.create_task(master.submit([task(name)])) for name in ("t", "u"))
+        await until(lambda: master._lookup._next is None and master._lookup._reading.locked())
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        go.set()
+        assert await stays

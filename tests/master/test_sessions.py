@@ -187,7 +187,7 @@ async def test_a_result_with_a_status_of_its_own_ends_the_session(tmp_path: Any)
 
 async def test_a_worker_that_does_not_read_is_let_go(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(master.sessions, "BACKLOG", 3)
-    async with serving(config(tmp_path)) as (server, stub):
+    async with serving(config(tmp_path, heartbeat_interval_s=60.0)) as (server, stub):
         worker = SessionWorker(server.address)
         await worker.open(reading=False)
         await worker.hello()
@@ -196,6 +196,12 @@ async def test_a_worker_that_does_not_read_is_let_go(tmp_path: Any, monkeypatch:
             await stub.SubmitTask(Spec(command="x" * 130_000, cpu=0.01))
         # Its connection is intact and its stream full: only the backlog tells.
         await until(lambda: not server.master.links)
+
+        async def given_back() -> bool:
+            tasks = (await stub.ListTasks(scheduler_pb2.ListTasksRequest(page_size=15))).tasks
+            return any(task.state == scheduler_pb2.QUEUED and task.attempt == 1 for task in tasks)
+
+        await until(given_back)
         await worker.close()
 
 
