@@ -76,7 +76,8 @@ class _Agent:
 
     async def _assign(self, effect: Assign) -> None:
         attempt = AttemptId(effect.spec.task_id, effect.attempt)
-        task = convert.assignment(effect.spec, self._worker_id, effect.attempt)
+        task = cluster_pb2.Task()
+        convert.fill_assignment(task, effect.spec, self._worker_id, effect.attempt)
         try:
             ack = await self._stub.AssignTask(task, timeout=CALL_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:

@@ -6,14 +6,22 @@ import base64
 import binascii
 import math
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, islice
 
 import msgspec
 
-from master.errors import InvalidRequestError
+from master.errors import InvalidRequestError, MasterError
 from master.events import AttemptFinished, AttemptId, AttemptRefused, AttemptStarted, Heartbeat
-from master.records import AttemptRecord, StoredTask, Submission, TaskSpec, TaskState, WorkerRecord
+from master.records import (
+    AttemptRecord,
+    StoredTask,
+    Submission,
+    TaskSpec,
+    TaskState,
+    TaskStatus,
+    WorkerRecord,
+)
 from master.status import TaskExplanation, WorkerStatus
 from master.store.base import TaskQuery
 from master.timed import DecisionLatency
@@ -77,55 +85,94 @@ def task_info(task: StoredTask, reason: str | None = None) -> scheduler_pb2.Task
 
     `reason` replaces the recorded one; a queued task has its reason only on demand.
     """
+    info = scheduler_pb2.TaskInfo()
+    fill_task(info, task)
+    if reason is not None:
+        info.reason = reason
+    return info
+
+
+def fill_task(info: scheduler_pb2.TaskInfo, task: StoredTask) -> None:
+    """Fill a message in its place: in a batch that takes 5 µs a task, building and copying it takes 16."""
     spec, status = task.spec, task.status
-    given = spec.submission
-    return scheduler_pb2.TaskInfo(
-        spec=scheduler_pb2.TaskSpec(
-            task_id=given.task_id,
-            user_id=given.user_id,
-            command=given.command,
-            docker_image=given.docker_image,
-            cpu=given.cpu,
-            memory=given.memory,
-            gpu=given.gpu,
-            storage=given.storage,
-            task_type=spec.task_type,
-            sla_multiplier=spec.sla_multiplier,
-            deadline=spec.deadline,
-            time_limit_s=given.time_limit_s,
-        ),
-        state=_TO_WIRE[status.state],
-        attempt=status.attempt,
-        worker_id=status.worker_id,
-        tau=spec.tau,
-        submitted_at=spec.submitted_at,
-        assigned_at=status.assigned_at,
-        started_at=status.started_at,
-        finished_at=status.finished_at,
-        runtime_s=status.runtime_s,
-        exit_code=status.exit_code,
-        sla_success=status.sla_success,
-        reason=status.reason if reason is None else reason,
-    )
+    given, out = spec.submission, info.spec
+    out.task_id = given.task_id
+    out.command = given.command
+    if given.user_id:
+        out.user_id = given.user_id
+    if given.docker_image:
+        out.docker_image = given.docker_image
+    if given.cpu:
+        out.cpu = given.cpu
+    if given.memory:
+        out.memory = given.memory
+    if given.gpu:
+        out.gpu = given.gpu
+    if given.storage:
+        out.storage = given.storage
+    if given.time_limit_s:
+        out.time_limit_s = given.time_limit_s
+    out.task_type = spec.task_type
+    out.sla_multiplier = spec.sla_multiplier
+    out.deadline = spec.deadline
+    info.tau = spec.tau
+    info.submitted_at = spec.submitted_at
+    info.state = _TO_WIRE[status.state]
+    if status.attempt or status.state is not TaskState.QUEUED:
+        _fill_status(info, status)
 
 
-def assignment(spec: TaskSpec, worker_id: str, attempt: int) -> cluster_pb2.Task:
+def _fill_status(info: scheduler_pb2.TaskInfo, status: TaskStatus) -> None:
+    info.attempt = status.attempt
+    info.worker_id = status.worker_id
+    info.assigned_at = status.assigned_at
+    info.started_at = status.started_at
+    info.finished_at = status.finished_at
+    info.runtime_s = status.runtime_s
+    info.reason = status.reason
+    if status.exit_code is not None:
+        info.exit_code = status.exit_code
+    if status.sla_success is not None:
+        info.sla_success = status.sla_success
+
+
+def submit_reply(
+    answers: Iterable[StoredTask | MasterError], code: Callable[[MasterError], int]
+) -> scheduler_pb2.SubmitTasksReply:
+    """What became of a batch; `code` gives the google.rpc.Code of an error."""
+    reply = scheduler_pb2.SubmitTasksReply()
+    for answer in answers:
+        outcome = reply.outcomes.add()
+        if isinstance(answer, MasterError):
+            outcome.error.code = code(answer)
+            outcome.error.message = str(answer)
+        else:
+            fill_task(outcome.task, answer)
+    return reply
+
+
+def fill_assignment(message: cluster_pb2.Task, spec: TaskSpec, worker_id: str, attempt: int) -> None:
     """What a worker needs to run a task."""
     given = spec.submission
-    return cluster_pb2.Task(
-        task_id=given.task_id,
-        docker_image=given.docker_image,
-        command=given.command,
-        req_cpu=given.cpu,
-        req_memory=given.memory,
-        req_storage=given.storage,
-        req_gpu=given.gpu,
-        target_worker_id=worker_id,
-        user_id=given.user_id,
-        task_type=spec.task_type,
-        attempt=attempt,
-        time_limit_s=given.time_limit_s,
-    )
+    message.task_id = given.task_id
+    message.command = given.command
+    message.target_worker_id = worker_id
+    message.task_type = spec.task_type
+    message.attempt = attempt
+    if given.docker_image:
+        message.docker_image = given.docker_image
+    if given.cpu:
+        message.req_cpu = given.cpu
+    if given.memory:
+        message.req_memory = given.memory
+    if given.storage:
+        message.req_storage = given.storage
+    if given.gpu:
+        message.req_gpu = given.gpu
+    if given.user_id:
+        message.user_id = given.user_id
+    if given.time_limit_s:
+        message.time_limit_s = given.time_limit_s
 
 
 def task_query(request: scheduler_pb2.ListTasksRequest) -> TaskQuery:
@@ -201,9 +248,10 @@ def attempt_id(ref: scheduler_pb2.AttemptRef) -> AttemptId:
     return AttemptId(ref.task_id, ref.attempt)
 
 
-def attempt_ref(attempt: AttemptId) -> scheduler_pb2.AttemptRef:
+def fill_ref(message: scheduler_pb2.AttemptRef, attempt: AttemptId) -> None:
     """A task's attempt, for the wire."""
-    return scheduler_pb2.AttemptRef(task_id=attempt.task_id, attempt=attempt.attempt)
+    message.task_id = attempt.task_id
+    message.attempt = attempt.attempt
 
 
 def heartbeat(worker_id: str, beat: cluster_pb2.Heartbeat, *, claims: bool) -> Heartbeat:
@@ -267,11 +315,6 @@ def placement(record: AttemptRecord) -> scheduler_pb2.PlacementRecord:
         gpu_avail=record.gpu_avail,
         assigned_at=record.assigned_at,
     )
-
-
-def refusal(code: int, message: str) -> scheduler_pb2.SubmitOutcome:
-    """Why one task of a batch was not accepted."""
-    return scheduler_pb2.SubmitOutcome(error=scheduler_pb2.SubmitError(code=code, message=message))
 
 
 def cluster_stats(

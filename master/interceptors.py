@@ -46,9 +46,9 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
-def status_code(error: MasterError) -> grpc.StatusCode:
-    """The code that clients see for an error of the master."""
-    return _CODES[type(error)]
+def wire_code(error: MasterError) -> int:
+    """The number that clients see for an error of the master, a google.rpc.Code."""
+    return int(_CODES[type(error)].value[0])
 
 
 def _details(error: MasterError, code: grpc.StatusCode) -> tuple[tuple[str, bytes], ...]:
@@ -65,7 +65,7 @@ def _details(error: MasterError, code: grpc.StatusCode) -> tuple[tuple[str, byte
 async def _refuse(context: Context, error: Exception, method: str) -> NoReturn:
     """Abort the call; what is not ours to tell is logged and stays here."""
     if isinstance(error, MasterError):
-        code = status_code(error)
+        code = _CODES[type(error)]
         await context.abort(code, str(error), _details(error, code))
     if isinstance(error, (grpc.RpcError, grpc.aio.AbortError)):
         raise error

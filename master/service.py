@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from master import convert
 from master.errors import MasterError, UnknownTaskError, UnknownWorkerIdError
-from master.interceptors import Context, status_code
+from master.interceptors import Context, wire_code
 from master.records import StoredTask, TaskState
 from master.runner import Master
 from master.task_logs import TaskLogs
@@ -35,7 +35,7 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
     ) -> scheduler_pb2.SubmitTasksReply:
         """Accept many; one answer each."""
         outcomes = await self._master.submit(convert.submissions(request))
-        return scheduler_pb2.SubmitTasksReply(outcomes=[_outcome(outcome) for outcome in outcomes])
+        return convert.submit_reply(outcomes, wire_code)
 
     async def GetTask(self, request: scheduler_pb2.TaskRef, context: Context) -> scheduler_pb2.TaskInfo:
         """One task as it is now."""
@@ -115,9 +115,3 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
             with contextlib.suppress(UnknownTaskError):
                 reason = self._master.cluster.why_waiting(task.spec.task_id, self._master.clock())
         return convert.task_info(task, reason)
-
-
-def _outcome(outcome: StoredTask | MasterError) -> scheduler_pb2.SubmitOutcome:
-    if isinstance(outcome, MasterError):
-        return convert.refusal(status_code(outcome).value[0], str(outcome))
-    return scheduler_pb2.SubmitOutcome(task=convert.task_info(outcome))

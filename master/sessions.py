@@ -55,8 +55,8 @@ class _Session:
 
     def assign(self, effect: Assign) -> None:
         """Send a task."""
-        task = convert.assignment(effect.spec, effect.worker_id, effect.attempt)
-        self._update.assignments.append(task)
+        task = self._update.assignments.add()
+        convert.fill_assignment(task, effect.spec, effect.worker_id, effect.attempt)
         self._put(task.ByteSize())
 
     def cancel(self, attempt: AttemptId) -> None:
@@ -120,8 +120,8 @@ class _Session:
         self._wake.set()
 
     def _put_ref(self, to: Any, attempt: AttemptId) -> None:
-        ref = convert.attempt_ref(attempt)
-        to.append(ref)
+        ref = to.add()
+        convert.fill_ref(ref, attempt)
         self._put(ref.ByteSize())
 
     def _cut(self) -> scheduler_pb2.MasterUpdate:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from master import convert
-from master.errors import InvalidRequestError
+from master.errors import InvalidRequestError, UnknownTaskError
 from master.records import StoredTask, Submission, TaskSpec, TaskState, TaskStatus
 from rtscore.client.calls import task_info
 from rtscore.client.types import TaskInfo
@@ -37,6 +37,19 @@ submissions = st.builds(
     time_limit_s=amounts,
     id_given=st.just(True),
 )
+statuses = st.builds(
+    TaskStatus,
+    state=st.sampled_from(TaskState),
+    attempt=st.integers(0, 9),
+    worker_id=words,
+    assigned_at=instants,
+    started_at=instants,
+    finished_at=instants,
+    runtime_s=amounts,
+    exit_code=st.none() | st.integers(-(2**31), 2**31 - 1),
+    sla_success=st.none() | st.booleans(),
+    reason=words,
+).filter(lambda status: status.attempt > 0 or status.state is not TaskState.QUEUED)
 tasks = st.builds(
     StoredTask,
     st.builds(
@@ -48,19 +61,8 @@ tasks = st.builds(
         submitted_at=instants,
         deadline=instants,
     ),
-    st.builds(
-        TaskStatus,
-        state=st.sampled_from(TaskState),
-        attempt=st.integers(0, 9),
-        worker_id=words,
-        assigned_at=instants,
-        started_at=instants,
-        finished_at=instants,
-        runtime_s=amounts,
-        exit_code=st.none() | st.integers(-(2**31), 2**31 - 1),
-        sla_success=st.none() | st.booleans(),
-        reason=words,
-    ),
+    # One that has never been placed has nothing to tell.
+    st.just(TaskStatus()) | statuses,
 )
 
 
@@ -98,8 +100,17 @@ def test_a_client_reads_every_field_of_a_task(task: StoredTask) -> None:
 
 
 @given(tasks)
+def test_a_batch_is_answered_as_single_tasks_are(task: StoredTask) -> None:
+    reply = convert.submit_reply([task, UnknownTaskError("no")], lambda error: 5)
+    assert reply.outcomes[0].task == convert.task_info(task)
+    assert (reply.outcomes[1].error.code, reply.outcomes[1].error.message) == (5, "no")
+
+
+@given(tasks)
 def test_a_worker_gets_what_it_needs_to_run_a_task(task: StoredTask) -> None:
-    message = _over_the_wire(convert.assignment(task.spec, "w1", 3))
+    message = cluster_pb2.Task()
+    convert.fill_assignment(message, task.spec, "w1", 3)
+    message = _over_the_wire(message)
     given_ = task.spec.submission
     assert (message.task_id, message.command, message.docker_image, message.user_id) == (
         given_.task_id,
