@@ -134,8 +134,11 @@ async def test_a_stop_ends_within_its_grace_though_a_worker_stays(tmp_path: Any)
 async def test_two_masters_do_not_share_a_port(tmp_path: Any) -> None:
     async with MasterServer(config(tmp_path)) as first:
         second = MasterServer(config(tmp_path, store=str(tmp_path / "other.db"), listen=first.address))
-        with pytest.raises(ConfigError, match=first.address):
-            await second.start()
+        try:
+            with pytest.raises(ConfigError, match=first.address):
+                await second.start()
+        finally:
+            await second.stop()
 
 
 async def test_two_masters_do_not_share_a_store(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
