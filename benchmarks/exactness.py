@@ -21,7 +21,7 @@ LARGEST = 1_500  # workers; the reference's time is spent where blocks meet, not
 def busy(rng: Generator, table: WorkerTable, size: int) -> GAParams:
     """Nine workers in ten have too little left for most tasks."""
     mixed(rng, table, size)
-    for i in np.flatnonzero(rng.random(size) < 0.9):
+    for i in np.flatnonzero(rng.random(size) < 0.9).tolist():
         table.resize(f"w{i}", cpu=rng.random() * 0.5)
     return learned(rng, size)
 
@@ -33,9 +33,9 @@ def mixed(rng: Generator, table: WorkerTable, size: int) -> GAParams:
     for i in range(size):
         table.add(f"w{i}", cpu=cpu[i], memory=memory[i], gpu=gpu[i], storage=storage[i])
         table.set_load(f"w{i}", rng.random() * 1.5)
-    for i in np.flatnonzero(rng.random(size) < 0.05):
+    for i in np.flatnonzero(rng.random(size) < 0.05).tolist():
         table.set_schedulable(f"w{i}", False)
-    for i in np.flatnonzero(rng.random(size) < 0.03):
+    for i in np.flatnonzero(rng.random(size) < 0.03).tolist():
         table.remove(f"w{i}")
         table.add(f"w{i}", cpu=8, memory=32)
     return learned(rng, size)

@@ -103,9 +103,18 @@ def ours(cluster: Cluster) -> Peer:
 def reference(cluster: Cluster) -> Peer:
     """`rtscore.reference.select` on columns that were taken from the table before."""
     columns = cluster.table.columns()
-    shared = [columns[f"{name}_avail"].copy() for name in RESOURCES]
+    of_table = Columns(
+        cpu=columns["cpu_avail"].copy(),
+        memory=columns["memory_avail"].copy(),
+        gpu=columns["gpu_avail"].copy(),
+        storage=columns["storage_avail"].copy(),
+        load=columns["load"].copy(),
+        schedulable=cluster.table.schedulable(),
+        affinity=cluster.affinity_tw[0],
+        penalty=cluster.penalty,
+    )
     per_type = {
-        task_type: Columns(*shared, columns["load"].copy(), cluster.table.schedulable(), row, cluster.penalty)
+        task_type: of_table._replace(affinity=row)
         for task_type, row in zip(TASK_TYPES, cluster.affinity_tw, strict=True)
     }
     params = cluster.scheduler.params

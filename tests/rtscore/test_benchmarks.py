@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 from numpy.random import default_rng
 
-from benchmarks import bars, decision, exactness, footprint, report
+from benchmarks import bars, decision, exactness, footprint, report, trace
 from benchmarks.clusters import KINDS, PLACEABLE, PROMISED, Cluster, make_cluster, make_clusters
+from benchmarks.openb import Pod
 from benchmarks.peers import Peer, compared, least_risk_loop, numba_loop, own_ways, reference
 from benchmarks.timing import LEAST_CALLS, time_calls
-from rtscore import TASK_TYPES, RTSScheduler, WorkerTable
+from benchmarks.trace import CHECKED_EVERY, Checked, replay
+from rtscore import TASK_TYPES, RTSScheduler, Task, WorkerTable
 from rtscore.reference import Columns, Terms, columns_of, terms
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -246,6 +248,35 @@ def test_a_differing_decision_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exactness, "select", other)
     done, wrong = exactness.run(10, SEED)
     assert len(wrong) == done == 10
+
+
+def pods(count: int) -> list[Pod]:
+    """A pod a second, each running for twenty."""
+    return [Pod(Task(f"p{i}", cpu=1, memory=1, arrival_time=float(i)), float(i + 20)) for i in range(count)]
+
+
+def test_a_replayed_trace_places_what_fits_and_leaves_the_table_as_it_was() -> None:
+    table = WorkerTable()
+    for name in ("a", "b"):
+        table.add(name, cpu=8, memory=64)
+    before = {name: column.copy() for name, column in table.columns().items()}
+    checked = Checked(RTSScheduler(table))
+    outcome = replay(checked, table, pods(200))
+    # Sixteen fit; the first is released at 20, when the four between were refused: 16 of every 20.
+    assert (outcome.placed, outcome.refused) == (160, 40)
+    assert (checked.asked, checked.checked, checked.wrong) == (200, 200 // CHECKED_EVERY, [])
+    assert all(np.array_equal(column, before[name]) for name, column in table.columns().items())
+    table.check()
+
+
+def test_a_wrong_decision_in_a_trace_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace, "select", lambda *_: (7, 0.0))
+    table = WorkerTable()
+    table.add("a", cpu=8, memory=64)
+    checked = Checked(RTSScheduler(table))
+    replay(checked, table, pods(CHECKED_EVERY))
+    assert len(checked.wrong) == 1
+    assert "slot 7" in checked.wrong[0]
 
 
 def test_memory_and_import_are_measured_in_fresh_processes() -> None:
