@@ -64,10 +64,10 @@ class Components:
 
     def affinity(self, a1: float, a2: float, a3: float) -> F64:
         """The affinity of every pair in [-5, +5], shape (6, workers)."""
-        with np.errstate(over="ignore", invalid="ignore"):
+        # Only speed can overflow under an absurd weight, so that infinities never meet and cancel.
+        with np.errstate(over="ignore"):
             score = a1 * (self.speed_tw - 1.0) + a2 * self.reliable_tw - a3 * self.overload_tw
-        # NaN only where absurd weights made infinities cancel.
-        return np.clip(np.nan_to_num(score, nan=0.0), -AFFINITY_BOUND, AFFINITY_BOUND)
+        return np.clip(score, -AFFINITY_BOUND, AFFINITY_BOUND)
 
     def penalty(self, g1: float, g2: float, g3: float) -> F64:
         """The penalty of every worker, not negative, shape (workers,)."""

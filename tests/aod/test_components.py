@@ -149,6 +149,14 @@ def test_the_components_are_those_of_the_definition() -> None:
     )
 
 
+def test_no_weight_makes_a_penalty_infinite() -> None:
+    slow = [attempt(worker_id="slow", actual_runtime_s=90.0)] * 50
+    fast = [attempt(worker_id="fast", actual_runtime_s=10.0)] * 50
+    penalty = build_penalty_vector(History.from_rows([*slow, *fast]), PenaltyWeights(1e308, 1e308, 1.7e308))
+    assert np.isfinite(list(penalty.values())).all()
+    assert penalty["slow"] >= penalty["fast"]
+
+
 def test_overloaded_time_may_come_from_elsewhere() -> None:
     history = History.from_rows([attempt(), attempt(worker_id="w2")])
     samples = {"w2": (np.array([0.0]), np.array([1.0]))}

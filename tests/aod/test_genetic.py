@@ -115,6 +115,7 @@ def test_when_all_are_equal_the_most_trusted_start_is_the_answer() -> None:
     result = run_ga(plateau, START)
     assert result.best.tobytes() == START[0].tobytes()
     assert result.stopped == "no improvement"
+    assert run_ga(plateau, START, GAConfig(500, 3)).best.tobytes() == START[0].tobytes()
     assert result.generations[-1].number == GAConfig().patience
 
 
@@ -140,6 +141,22 @@ def test_only_children_are_evaluated_and_the_population_keeps_its_size() -> None
     result = run_ga(fitness, START, GAConfig(population_size=21))
     assert sizes == [21] + [19] * 10
     assert result.generations[-1].evaluations == sum(sizes)
+
+
+def test_crossover_spreads_two_children_evenly_around_the_middle_of_their_parents() -> None:
+    judged: list[np.ndarray] = []
+
+    def fitness(weights: np.ndarray) -> np.ndarray:
+        judged.append(to_unit(weights))
+        return np.zeros(len(weights))
+
+    for seed in range(20):
+        judged.clear()
+        parents = from_unit(np.random.default_rng(seed).uniform(0.4, 0.6, (4, N_GENES)))
+        run_ga(fitness, parents, GAConfig(4, 1, mutation_rate=0.0, crossover_rate=1.0), seed=seed)
+        first, second = judged[1]
+        pairs = [judged[0][i] + judged[0][j] for i in range(4) for j in range(4)]
+        assert any(np.allclose(first + second, pair, atol=1e-9) for pair in pairs), f"seed {seed}"
 
 
 def test_cancelling_stops_before_the_next_generation_with_the_best_so_far() -> None:

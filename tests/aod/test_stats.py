@@ -68,6 +68,20 @@ def test_reported_loads_go_before_what_can_be_computed() -> None:
     assert worker_stats(history, load_samples=samples).overload_time_s.tolist() == [40.0]  # type: ignore[arg-type]
 
 
+def test_what_rounding_leaves_of_huge_amounts_does_not_run_on_to_the_next_worker() -> None:
+    amounts = [1e11 / 3, 0.1, 7e10 / 9]
+    ends = [(0.0, 3.0), (1.0, 5.0), (2.0, 4.0)]
+    history = History.from_rows(
+        [
+            attempt(worker_id="w1", actual_start=s, actual_finish=f, cpu_used=cpu, memory_used=0.0)
+            for cpu, (s, f) in zip(amounts, ends, strict=True)
+        ]
+        + [attempt(worker_id="w2", actual_start=1000.0, actual_finish=1001.0)]
+    )
+    stats = worker_stats(history, totals={"w1": (0.0, 0.0, 0.0)})
+    assert stats.overload_time_s.tolist() == [5.0, 0.0]
+
+
 @given(histories)
 def test_no_history_breaks_the_statistics(history: History) -> None:
     stats = worker_stats(history, totals={"w1": (0.0, 0.0, 0.0), "w2": (8.0, 16.0, 0.0)})

@@ -61,6 +61,20 @@ def test_slowdowns_are_those_planted_up_to_the_normalisation() -> None:
     np.testing.assert_allclose(np.log(fit.scale_t), mean[:, 0], atol=0.04)
 
 
+def test_the_slowdowns_of_a_type_have_mean_one_by_records() -> None:
+    fit = train_theta(planted_history(2_000, 20, 4, stragglers=0.1).history)
+    mean = (np.log(fit.slowdown_tw) * fit.count_tw).sum(axis=1) / fit.count_tw.sum(axis=1)
+    np.testing.assert_allclose(mean, 0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_few_records_per_pair_and_many_stragglers_still_converge(seed: int) -> None:
+    """Here steps overshoot: without halving those that do not help the estimate runs away."""
+    fit = train_theta(planted_history(300, 100, seed, stragglers=0.2).history)
+    assert fit.converged
+    assert np.log(fit.slowdown_tw).max() < 5.0
+
+
 def test_the_spread_is_that_of_the_noise_and_its_quantiles_are_calibrated() -> None:
     fit = train_theta(planted_history(50_000, 20, 2, noise=0.25).history)
     assert fit.sigma_t == pytest.approx(np.full(6, 0.25), rel=0.05)
