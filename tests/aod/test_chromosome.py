@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -24,6 +24,7 @@ def test_the_order_of_the_genes_is_theta_risk_affinity_penalty() -> None:
     assert params.penalty_weights == PenaltyWeights(10.0, 11.0, 12.0)
 
 
+@settings(deadline=None)
 @given(points)
 def test_every_point_of_the_cube_is_a_valid_set_within_the_bounds(cube: np.ndarray) -> None:
     weights = from_unit(cube)
@@ -34,6 +35,7 @@ def test_every_point_of_the_cube_is_a_valid_set_within_the_bounds(cube: np.ndarr
         assert from_params(to_params(row)).tolist() == row.tolist()
 
 
+@settings(deadline=None)
 @given(points)
 def test_weights_of_the_cube_come_back_bit_for_bit(cube: np.ndarray) -> None:
     weights = from_unit(cube)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from wild import attempt, histories, rows
 
 from aod.components import build_affinity_matrix, build_penalty_vector, compute_components
 from aod.history import History, TaskHistory
 from aod.stats import worker_stats
+from aod.theta import train_theta
 from benchmarks.planted import planted_history
 from rtscore import TASK_TYPES, AffinityWeights, GAParams, PenaltyWeights
 
@@ -59,6 +60,7 @@ def test_failing_at_once_is_not_being_fast() -> None:
     assert row["bad"] < row["good"]
 
 
+@settings(deadline=None)
 @given(histories)
 def test_the_matrix_has_exactly_six_rows_over_the_workers_of_the_history(history: History) -> None:
     matrix = build_affinity_matrix(history)
@@ -66,17 +68,18 @@ def test_the_matrix_has_exactly_six_rows_over_the_workers_of_the_history(history
     assert all(tuple(row) == history.worker_ids for row in matrix.values())
 
 
+@settings(deadline=None)
 @given(histories, weights, weights)
 def test_every_score_is_finite_and_in_bounds(
     history: History, a: tuple[float, float, float], g: tuple[float, float, float]
 ) -> None:
-    components = compute_components(history)
-    affinity, penalty = components.affinity(*a), components.penalty(*g)
-    assert affinity.shape == (6, len(history.worker_ids))
-    assert penalty.shape == (len(history.worker_ids),)
-    assert np.isfinite(penalty).all()
-    assert (np.abs(affinity) <= 5.0).all()
-    assert (penalty >= 0.0).all()
+    for components in (compute_components(history), compute_components(history, fit=train_theta(history))):
+        affinity, penalty = components.affinity(*a), components.penalty(*g)
+        assert affinity.shape == (6, len(history.worker_ids))
+        assert penalty.shape == (len(history.worker_ids),)
+        assert np.isfinite(penalty).all()
+        assert (np.abs(affinity) <= 5.0).all()
+        assert (penalty >= 0.0).all()
     # The published file checks the same bounds.
     GAParams(
         affinity=build_affinity_matrix(history, AffinityWeights(*a)),
@@ -84,6 +87,7 @@ def test_every_score_is_finite_and_in_bounds(
     )
 
 
+@settings(deadline=None)
 @given(rows, st.randoms(use_true_random=False))
 def test_the_order_of_the_records_changes_only_the_rounding(
     records: list[TaskHistory], random: object
@@ -96,6 +100,7 @@ def test_the_order_of_the_records_changes_only_the_rounding(
         np.testing.assert_allclose(getattr(first, name), getattr(second, name), rtol=1e-9, atol=1e-12)
 
 
+@settings(deadline=None)
 @given(histories)
 def test_a_pair_without_records_is_average_and_a_worker_without_records_clean(history: History) -> None:
     components = compute_components(history)
@@ -147,6 +152,35 @@ def test_the_components_are_those_of_the_definition() -> None:
         parts.affinity(1.0, 2.0, 0.5)[5],
         (parts.speed_tw[5] - 1) + 2 * parts.reliable_tw[5] - 0.5 * parts.overload_tw[5],
     )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_with_the_runtime_model_stragglers_do_not_hide_the_fast_workers(seed: int) -> None:
+    planted = planted_history(5_000, 20, seed, stragglers=0.05)
+    fit = train_theta(planted.history)
+    for t in range(6):
+        true = 1.0 / planted.slowdown_tw[t]
+        assert spearman(compute_components(planted.history, fit=fit).speed_tw[t], true) >= 0.95, (
+            f"seed {seed}"
+        )
+
+
+def test_a_type_that_the_runtime_model_does_not_know_keeps_the_ratio_of_means() -> None:
+    many = [
+        attempt(worker_id=w, actual_runtime_s=s) for w, s in (("a", 10.0), ("b", 20.0)) for _ in range(50)
+    ]
+    few = [attempt(worker_id="b", type="cpu-light"), attempt(type="cpu-light", actual_runtime_s=90.0)]
+    history = History.from_rows([*many, *few])
+    with_fit = compute_components(history, fit=train_theta(history))
+    without = compute_components(history)
+    assert with_fit.speed_tw[0].tolist() == without.speed_tw[0].tolist()
+    assert with_fit.speed_tw[5].tolist() != without.speed_tw[5].tolist()
+
+
+def test_a_runtime_model_of_other_workers_is_refused() -> None:
+    other = train_theta(History.from_rows([attempt(worker_id="other")]))
+    with pytest.raises(ValueError, match="1 other workers than the history's 1"):
+        compute_components(History.from_rows([attempt()]), fit=other)
 
 
 def test_no_weight_makes_a_penalty_infinite() -> None:

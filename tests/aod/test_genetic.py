@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aod.chromosome import N_GENES, from_params, from_unit, to_unit
@@ -47,6 +47,7 @@ def same(first: GAResult, second: GAResult) -> bool:
     )
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(4, 30), st.integers(0, 12), st.floats(0, 1), st.floats(0, 1))
 def test_the_best_fitness_never_falls(
     seed: int, size: int, count: int, mutation: float, cross: float

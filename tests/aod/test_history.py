@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from wild import attempt, rows
 
@@ -41,6 +41,7 @@ def test_columns_and_rows_say_the_same() -> None:
     assert history.type.tolist() == [TASK_TYPES.index("cpu-heavy"), TASK_TYPES.index("mixed")]
 
 
+@settings(deadline=None)
 @given(rows)
 def test_what_goes_in_comes_out(records: list[TaskHistory]) -> None:
     out = list(History.from_rows(records).rows())
@@ -121,6 +122,7 @@ def test_an_unusable_attempt_is_left_out_and_its_reason_counted(
     assert usable.left_out == {reason: 1}
 
 
+@settings(deadline=None)
 @given(rows)
 def test_every_row_is_usable_or_counted_once(records: list[TaskHistory]) -> None:
     usable = History.from_rows(records).usable()
@@ -141,6 +143,7 @@ def test_a_part_keeps_the_names_of_the_whole() -> None:
     assert [row.worker_id for row in part.rows()] == ["w2"]
 
 
+@settings(deadline=None)
 @given(rows, st.data())
 def test_parts_put_together_are_the_whole(records: list[TaskHistory], data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(records)))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from wild import attempt, rows
 
 from aod.history import History, TaskHistory
@@ -50,6 +50,7 @@ def test_keys_that_are_not_ours_are_ignored() -> None:
     assert list(history.rows()) == list(write.rows())
 
 
+@settings(deadline=None)
 @given(rows)
 def test_any_history_survives_lines(records: list[TaskHistory]) -> None:
     history = History.from_rows(records)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from wild import attempt, histories
 
 from aod.history import History
@@ -82,6 +82,7 @@ def test_what_rounding_leaves_of_huge_amounts_does_not_run_on_to_the_next_worker
     assert stats.overload_time_s.tolist() == [5.0, 0.0]
 
 
+@settings(deadline=None)
 @given(histories)
 def test_no_history_breaks_the_statistics(history: History) -> None:
     stats = worker_stats(history, totals={"w1": (0.0, 0.0, 0.0), "w2": (8.0, 16.0, 0.0)})
