@@ -103,6 +103,7 @@ async def _handlers(stop: asyncio.Event) -> int:
 async def _case(
     name: str, store: Any, work: list[list[list[Write]]], *, busy: bool = False
 ) -> dict[str, Any]:
+    others_before = _cpu_s(resource.RUSAGE_CHILDREN)
     await store.open()
     group, latencies = GroupCommit(store), list[float]()
 
@@ -132,6 +133,7 @@ async def _case(
         "p50_ms": latencies[len(latencies) // 2] * 1e3,
         "p99_ms": latencies[len(latencies) * 99 // 100] * 1e3,
         "own_cpu_us_per_row": None if busy else cpu_s / rows * 1e6,
+        "store_cpu_us_per_row": (_cpu_s(resource.RUSAGE_CHILDREN) - others_before) / rows * 1e6,
         "handlers_per_s": None if handlers is None else handlers / seconds,
     }
 
@@ -151,8 +153,8 @@ async def _load(store: Store, rows: int) -> dict[str, Any]:
     return {"case": "load after a restart", "rows": rows, "rows_per_s": rows / seconds, "seconds": seconds}
 
 
-def _cpu_s() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
+def _cpu_s(whose: int = resource.RUSAGE_SELF) -> float:
+    usage = resource.getrusage(whose)
     return usage.ru_utime + usage.ru_stime
 
 
@@ -190,16 +192,18 @@ def main() -> None:
     if options.json:
         print(json.dumps(cases, indent=2))
         return
-    print(f"{'case':34}{'rows/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'own CPU µs/row':>16}{'handlers/s':>12}")
+    columns = {
+        "p50_ms": "p50 ms",
+        "p99_ms": "p99 ms",
+        "own_cpu_us_per_row": "own CPU µs/row",
+        "store_cpu_us_per_row": "its processes'",
+        "handlers_per_s": "handlers/s",
+    }
+    print(f"{'case':34}{'rows/s':>10}", *(f"{title:>14}" for title in columns.values()))
     for case in cases:
-        cells = [
-            f"{case[key]:.2f}" if case.get(key) else ""
-            for key in ("p50_ms", "p99_ms", "own_cpu_us_per_row", "handlers_per_s")
-        ]
-        print(
-            f"{case['case']:34}{case['rows_per_s']:>10,.0f}{cells[0]:>9}{cells[1]:>9}{cells[2]:>16}{cells[3]:>12}"
-            + (f"  {case['seconds']:.2f} s for {case['rows']:,}" if "seconds" in case else "")
-        )
+        cells = [f"{case[key]:14.2f}" if case.get(key) else " " * 14 for key in columns]
+        seconds = f"{case['seconds']:.2f} s for {case['rows']:,}" if "seconds" in case else ""
+        print(f"{case['case']:34}{case['rows_per_s']:>10,.0f}", *cells, seconds)
 
 
 if __name__ == "__main__":
