@@ -81,6 +81,11 @@ def summary(document: Mapping[str, Any]) -> list[str]:
         f"rtscore {machine['rtscore']} ({machine['commit']}), load {machine['load_average']:.2f}, "
         f"clock {machine['clock_ns']:.0f} ns"
     )
+    if machine["load_average"] > machine["cpus"] / 2:
+        lines.append(
+            "the machine was busy: calls of milliseconds were interrupted and ours of microseconds were not, "
+            "so the ratios at large sizes flatter us; measure again when it is quiet"
+        )
     return lines
 
 

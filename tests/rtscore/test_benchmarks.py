@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.random import default_rng
 
-from benchmarks import bars, decision, exactness, footprint, report, trace
+from benchmarks import bars, decision, exactness, footprint, machine, report, trace
 from benchmarks.clusters import KINDS, PLACEABLE, PROMISED, Cluster, make_cluster, make_clusters
 from benchmarks.openb import Pod
 from benchmarks.peers import Peer, compared, least_risk_loop, numba_loop, own_ways, reference
@@ -211,8 +211,8 @@ def test_memory_is_judged_when_it_was_measured() -> None:
 
 def test_the_markdown_table_has_a_row_per_size() -> None:
     cases = [case(kind, size, 1.0) for size in (1_000, 10_000) for kind in PROMISED]
-    machine = {"cpu": "A CPU", "python": "3.11"}
-    rows = report.markdown({"cases": cases, "machine": machine}).splitlines()
+    measured_on = {"cpu": "A CPU", "python": "3.11"}
+    rows = report.markdown({"cases": cases, "machine": measured_on}).splitlines()
     assert [row.split("|")[1].strip() for row in rows if row.startswith("|")] == [
         "workers",
         "---:",
@@ -220,6 +220,15 @@ def test_the_markdown_table_has_a_row_per_size() -> None:
         "10,000",
     ]
     assert len({row.count("|") for row in rows if row.startswith("|")}) == 1
+
+
+@pytest.mark.parametrize(("load", "warned"), [(0.4, False), (1.0, False), (1.1, True), (9.0, True)])
+def test_figures_of_a_busy_machine_say_so(load: float, warned: bool) -> None:
+    document = {
+        "exactness": {"wrong": 0, "answers": 1, "examples": []},
+        "machine": {**machine.facts(), "cpus": 2, "load_average": load},
+    }
+    assert any("was busy" in line for line in report.summary(document)) == warned
 
 
 def test_each_peer_is_timed_in_every_round_on_other_tasks() -> None:
