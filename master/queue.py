@@ -152,8 +152,11 @@ class TaskQueue:
             group = job.group
             assert group is not None
             if job.standing is Standing.PARKED:
-                job.avoid = ()
-                self._join(job, group, now)
+                if job.retry_at < now:
+                    job.avoid = ()
+                    self._join(job, group, now)
+                else:
+                    heappush(timers, (job.retry_at, job.seq, turn, job))
                 continue
             if job.standing is Standing.HOPEFUL and job.latest_start < now:
                 job.standing = Standing.HOPELESS

@@ -16,7 +16,8 @@ def why_waiting(job: Job, members: Members, now: float) -> str:
     if job.standing is Standing.PARKED:
         pause = max(0.0, job.retry_at - now)
         return (
-            f"only workers that refused it have room ({', '.join(job.avoid)}); tried again in {pause:.1f} s"
+            f"only workers that refused it, or still end an older attempt of it, have room "
+            f"({', '.join(job.avoid)}); tried again in {pause:.1f} s"
         )
     group = job.group
     assert group is not None

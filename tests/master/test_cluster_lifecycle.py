@@ -292,6 +292,19 @@ def test_the_only_worker_is_asked_again_after_a_pause() -> None:
     assert world.placed() == [("a", "w")]
 
 
+def test_after_the_pause_room_on_the_worker_that_refused_is_taken_at_once() -> None:
+    world = World()
+    world.worker("w", cpu=1.0)
+    world.submit("a")
+    world.place()
+    world.refuse("a")
+    world.submit("b", deadline=world.now + 6.0)
+    assert world.placed() == [("b", "w")]
+    world.wait(5.0, "w")
+    world.finish("b")
+    assert world.placed() == [("a", "w")]
+
+
 def test_a_task_is_not_bounced_between_two_workers_that_refuse_it() -> None:
     world = two_workers()
     world.submit("a")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from core_world import World, of
 
+from master.cluster import Cluster
 from master.events import (
     Assign,
     AttemptFinished,
@@ -16,6 +17,7 @@ from master.events import (
     Submit,
 )
 from master.records import Submission, TaskState, WorkerRecord
+from rtscore import InMemoryTauStore, RTSScheduler, WorkerTable
 
 FAR = 1e6
 
@@ -49,14 +51,21 @@ def test_tasks_that_can_meet_their_deadline_go_by_deadline() -> None:
     assert run_all(world) == ["a", "b", "c"]
 
 
-def test_hopeless_tasks_go_last_by_arrival() -> None:
+@pytest.mark.parametrize("sizes", [(1.0, 1.0, 1.0, 1.0), (1.0, 0.9, 0.8, 0.7), (0.7, 0.8, 0.9, 1.0)])
+def test_hopeless_tasks_go_last_by_arrival(sizes: tuple[float, ...]) -> None:
     world = one_core()
-    world.submit("lost1", deadline=world.now + 1.0)
-    world.now += 1.0
-    world.submit("lost2", deadline=world.now - 100.0)
-    world.submit("hope", deadline=world.now + 300.0)
+    dues = {"lost later": 30.0, "lost soon": 20.0, "lost at once": -100.0, "hope": 300.0}
+    for (task_id, due), cpu in zip(dues.items(), sizes, strict=True):
+        world.submit(task_id, cpu=cpu, deadline=world.now + due)
+        world.now += 1.0
+    world.now += 40.0
     world.finish("busy")
-    assert run_all(world) == ["hope", "lost1", "lost2"]
+    order = []
+    while placed := world.placed():
+        order.append(placed[0][0])
+        for task_id, _ in placed:
+            world.finish(task_id)
+    assert order == ["hope", "lost later", "lost soon", "lost at once"]
 
 
 def test_equal_deadlines_go_in_order_of_acceptance() -> None:
@@ -74,6 +83,12 @@ def test_a_task_is_hopeful_up_to_the_last_instant_at_which_it_can_still_make_it(
         world.submit("tight", deadline=world.now + 15.0)
         world.submit("loose", deadline=world.now + 400.0)
         world.now += wait
+        world.finish("busy")
+        assert run_all(world)[0] == first
+    for due, first in ((5.0, "tight"), (4.9, "loose")):
+        world = one_core()
+        world.submit("loose", deadline=world.now + 400.0)
+        world.submit("tight", deadline=world.now + due)
         world.finish("busy")
         assert run_all(world)[0] == first
 
@@ -158,10 +173,10 @@ def test_a_pass_without_news_decides_nothing() -> None:
 
 def test_a_queue_with_many_departures_stays_proportional_to_what_waits() -> None:
     world = one_core()
+    world.submit("stays")
     for k in range(2_000):
         world.cluster.handle(Submit(Submission(f"t{k}", command="true", cpu=1.0)), world.now)
         world.cluster.handle(Cancel(f"t{k}"), world.now)
-    world.submit("last")
     queue = world.cluster._queue
     (group,) = queue.groups.values()
     assert len(group.hopeful) + len(group.hopeless) < 200
@@ -193,6 +208,23 @@ def test_workers_are_given_back_after_they_were_passed_over() -> None:
     assert world.placed() == [("image", "c")]
     world.submit("plain")
     assert world.placed() == [("plain", "p")]
+
+
+def test_a_container_task_that_does_not_fit_does_not_hold_back_others() -> None:
+    world = World()
+    world.worker("p", cpu=4.0, executors=("process",))
+    world.worker("c", cpu=1.0, executors=("container",))
+    world.submit("image1", docker_image="busybox:1", deadline=world.now + 50.0)
+    world.submit("image2", docker_image="busybox:1", deadline=world.now + 51.0)
+    world.submit("plain", cpu=2.0, deadline=world.now + 100.0)
+    assert world.placed() == [("image1", "c"), ("plain", "p")]
+    # Room on a worker that cannot run it is no reason to try it again.
+    before = world.scheduler.calls
+    world.finish("plain")
+    assert world.placed() == []
+    assert world.scheduler.calls == before
+    world.finish("image1")
+    assert world.placed() == [("image2", "c")]
 
 
 # ---- reasons ----
@@ -271,3 +303,21 @@ def test_an_explanation_of_a_placed_task_says_where_and_how_it_ended() -> None:
         world.cluster.explain(cancelled, world.now).summary
         == "cancelled on request; worker w has not ended it yet"
     )
+
+
+def test_an_explanation_ranks_the_workers_when_the_policy_can() -> None:
+    table = WorkerTable()
+    cluster = Cluster(table, RTSScheduler(table), InMemoryTauStore())
+    for worker_id, cpu in (("small", 1.0), ("large", 8.0)):
+        cluster.handle(RegisterWorker(WorkerRecord(worker_id, cpu, 8.0, 0.0, 0.0), ()), 100.0)
+    cluster.handle(Submit(Submission("a", command="true", cpu=2.0)), 100.0)
+    task = cluster.task("a")
+    assert task is not None
+    ranking = cluster.explain(task, 101.0).ranking
+    assert ranking is not None
+    assert {row.worker_id: row.feasible for row in ranking} == {"small": False, "large": True}
+    world = World()
+    world.submit("a")
+    task = world.cluster.task("a")
+    assert task is not None
+    assert world.cluster.explain(task, world.now).ranking is None
