@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from master.cluster import Cluster
@@ -29,9 +30,10 @@ from master.events import (
     Tick,
 )
 from master.journal import Journal
+from master.known import KnownIds
 from master.lookup import Lookup
 from master.records import Snapshot, StoredTask, Submission, TaskState
-from master.store.base import Store
+from master.store.base import Store, TaskQuery
 from master.timed import TimedScheduler
 from master.watch import Watchers
 
@@ -39,6 +41,9 @@ log = structlog.get_logger(__name__)
 
 # A batch of this many submissions takes about 20 ms; between two of them the loop serves others.
 SLICE = 1_000
+# Ids of earlier runs are read in pages of 3 ms with pauses: a million take a minute and a quarter of a core.
+LEARN_PAGE = 500
+LEARN_PAUSE_S = 0.02
 
 
 class WorkerLink(Protocol):
@@ -97,6 +102,8 @@ class Master:
         self._finished_before: dict[TaskState, int] = {}
         self._tick_s = tick_s
         self._lookup = Lookup(store)
+        self._known = KnownIds()
+        self._knows_all = False
         self._journal = Journal(store, self._deliver, self._place)
         self._place_wanted = False
         self._placing = True
@@ -108,9 +115,12 @@ class Master:
         self._finished_before = {state: n for state, n in stored.items() if state.terminal}
         snapshot = await self.store.load()
         self.post(Restore(snapshot))
+        for task in snapshot.tasks:
+            self._known.add(task.spec.task_id)
         self._tasks = [
             asyncio.create_task(self._journal.run(), name="journal"),
             asyncio.create_task(self._ticks(), name="ticks"),
+            asyncio.create_task(self._learn_ids(), name="known ids"),
         ]
         await self.durable()
         return snapshot
@@ -132,8 +142,9 @@ class Master:
         tasks, self._tasks = self._tasks, []
         if not tasks:
             return
-        journal, ticks = tasks
-        ticks.cancel()
+        journal, *others = tasks
+        for task in others:
+            task.cancel()
         self._journal.close()
         _, late = await asyncio.wait([journal], timeout=grace_s)
         if late:
@@ -190,7 +201,7 @@ class Master:
         """
         self._require_store()
         known = await self._stored(
-            [s.task_id for s in submissions if s.id_given and self.cluster.task(s.task_id) is None]
+            [s.task_id for s in submissions if s.id_given and self._may_know(s.task_id)]
         )
         outcomes: list[StoredTask | MasterError] = []
         for index, submission in enumerate(submissions):
@@ -202,6 +213,7 @@ class Master:
             except MasterError as error:
                 outcomes.append(error)
             else:
+                self._known.add(task_id)
                 outcomes.append(self.cluster.task(task_id) or known[task_id])
         await self.durable()
         return outcomes
@@ -257,6 +269,29 @@ class Master:
             if task is None:
                 raise UnknownTaskError(f"no task has the id {task_id!r}")
         return [task for task in found if task is not None]
+
+    def _may_know(self, task_id: str) -> bool:
+        """Whether the store may have a task that is not in memory."""
+        return (not self._knows_all or task_id in self._known) and self.cluster.task(task_id) is None
+
+    async def _learn_ids(self) -> None:
+        """Read the ids of tasks that finished in earlier runs; until all are known, the store is asked."""
+        finished = frozenset(state for state in TaskState if state.terminal)
+        query = TaskQuery(finished, limit=LEARN_PAGE)
+        while not self._knows_all:
+            try:
+                page = await self.store.list_tasks(query)
+            except StoreUnavailableError:
+                await asyncio.sleep(1.0)
+                continue
+            for task in page:
+                self._known.add(task.spec.task_id)
+            if len(page) < LEARN_PAGE:
+                self._knows_all = True
+                return
+            last = page[-1].spec
+            query = msgspec.structs.replace(query, after=(last.submitted_at, last.task_id))
+            await asyncio.sleep(LEARN_PAUSE_S)
 
     async def _stored(self, task_ids: list[str]) -> dict[str, StoredTask]:
         return await self._lookup.find(task_ids) if task_ids else {}

@@ -13,6 +13,8 @@ import grpc
 import pytest
 from peers import SessionWorker, config, serving, until
 
+from master import convert
+from master.errors import StoreUnavailableError
 from master.server import MasterServer
 from rtscore.client import (
     AsyncMasterClient,
@@ -195,6 +197,24 @@ async def test_calls_and_waits_survive_a_restart_of_the_master(tmp_path: Any, co
                 first, second = await waiting
                 assert first == second
                 assert first.state == "completed"
+
+
+async def test_a_submission_whose_answer_was_lost_is_repeated_and_is_one_task(
+    tmp_path: Any, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, lost = convert.task_info, []
+
+    def lose_the_first(*args: Any) -> Any:
+        if not lost:
+            lost.append(args)
+            raise StoreUnavailableError("as the test wants it")
+        return answer(*args)
+
+    monkeypatch.setattr(convert, "task_info", lose_the_first)
+    async with serving(config(tmp_path)) as (server, _), connect(server.address) as client:
+        task = await client.submit(TaskSpec("true"))
+        assert lost
+        assert [t.task_id async for t in client.tasks()] == [task.task_id]
 
 
 async def test_waiting_too_long_says_how_many_are_left(tmp_path: Any, connect: Any) -> None:
