@@ -37,6 +37,12 @@ format: .venv/dev.stamp ## let ruff mend what it can
 bench: .venv/dev.stamp ## the benchmarks under pytest-benchmark
 	$(BIN)/python -m pytest benchmarks/bench_*.py --benchmark-only $(ARGS)
 
+.PHONY: profile
+profile: .venv/dev.stamp ## the kernel with symbols in build/profile, and the hot loop on it (ARGS="--cluster late")
+	CMAKE_ARGS="-DRTSCORE_PROFILE=ON" SKBUILD_INSTALL_STRIP=false $(BIN)/python -m pip install --quiet \
+		--no-deps --no-build-isolation --upgrade --target build/profile .
+	PYTHONPATH=build/profile:. $(BIN)/python -P -m benchmarks.hot_loop $(ARGS)
+
 .PHONY: kill-test
 kill-test: .venv/dev.stamp ## kill -9 the master 100 times under load (RTS_KILL_ROUNDS=n)
 	RTS_KILL_ROUNDS=$${RTS_KILL_ROUNDS:-100} $(BIN)/python -m pytest tests/e2e/test_kill.py -s --timeout 3600 $(ARGS)

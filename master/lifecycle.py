@@ -204,7 +204,8 @@ class Lifecycle:
         started_at = _clipped(event.started_at, assigned_at, now - ran_s, default=default)
         finished_at = _clipped(event.finished_at, min(started_at + ran_s, now), now, default=now)
         runtime_s = event.runtime_s if told else finished_at - started_at
-        sla_success = finished_at <= job.deadline
+        # A command that failed early has not done in time what was asked of it.
+        sla_success = event.success and finished_at <= job.deadline
         reason = "" if event.success else event.reason or _failure(event.exit_code)
         effects.append(
             InsertResult(

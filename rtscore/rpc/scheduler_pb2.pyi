@@ -135,7 +135,7 @@ class TaskInfo(_message.Message):
     runtime_s: _builtins.float
     exit_code: _builtins.int
     sla_success: _builtins.bool
-    """Set when the task has completed or failed."""
+    """Set when the task has completed or failed: whether it completed, and by its deadline."""
     reason: _builtins.str
     """Why it waits, failed or was cancelled."""
     @_builtins.property

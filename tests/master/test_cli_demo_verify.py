@@ -83,6 +83,7 @@ def store(tmp_path: Path) -> Path:
             values = {
                 **dict.fromkeys(TASK_COLUMNS.replace(",", "").split(), 0),
                 **{"task_id": task.task_id, "status": task.state, "attempt": 1, "worker_id": "w"},
+                "success": True,
                 **{"deadline": task.deadline, "completed_at": FINISHED_AT, "sla_success": task.sla_success},
             }
             insert(rows, "tasks", TASK_COLUMNS, values)
@@ -123,8 +124,9 @@ def test_a_store_that_agrees_has_no_differences(store: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("UPDATE results SET completed_at = 30 WHERE task_id = 'early'", "early: finished at 30.0"),
-        ("UPDATE results SET sla_success = 1 WHERE task_id = 'late'", "late: finished at 10.0"),
+        ("UPDATE results SET completed_at = 30 WHERE task_id = 'early'", "early: completed at 30.0"),
+        ("UPDATE results SET success = 0 WHERE task_id = 'early'", "early: completed at 10.0"),
+        ("UPDATE results SET sla_success = 1 WHERE task_id = 'late'", "late: completed at 10.0"),
         ("UPDATE tasks SET deadline = 11 WHERE task_id = 'late'", "w: the store has 2 of 2 in time"),
         ("UPDATE tasks SET status = 'failed' WHERE task_id = 'late'", "late: the store has failed"),
         ("UPDATE results SET worker_id = 'v' WHERE task_id = 'late'", "w: the store has 1 of 1 in time"),

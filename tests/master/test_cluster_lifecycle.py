@@ -147,6 +147,17 @@ def test_sla_is_met_up_to_the_deadline_itself() -> None:
         assert world.store.results["a"].sla_success is met
 
 
+def test_a_task_that_failed_before_its_deadline_has_not_met_it() -> None:
+    world = World()
+    world.worker("w")
+    world.running("a", "w", deadline=world.now + 10.0)
+    world.now += 1.0
+    world.finish("a", success=False)
+    assert world.status("a").sla_success is False
+    assert world.store.results["a"].sla_success is False
+    assert world.cluster.workers()[0].sla_met == 0
+
+
 @pytest.mark.parametrize("skew", [-86_400.0, -10.0, 10.0, 86_400.0])
 def test_a_workers_wrong_clock_cannot_invent_a_met_deadline(skew: float) -> None:
     world = World(now=1e6)

@@ -35,7 +35,7 @@ def _of_tasks(rows: sqlite3.Connection, told: Sequence[TaskInfo]) -> Iterator[st
         task_id: outcome
         for task_id, *outcome in rows.execute(
             "SELECT tasks.task_id, status, results.attempt, results.worker_id, deadline,"
-            " results.completed_at, results.sla_success FROM tasks LEFT JOIN results USING (task_id)"
+            " results.completed_at, results.success, results.sla_success FROM tasks LEFT JOIN results USING (task_id)"
         )
     }
     for missing in sorted(stored.keys() ^ {task.task_id for task in told}):
@@ -43,15 +43,18 @@ def _of_tasks(rows: sqlite3.Connection, told: Sequence[TaskInfo]) -> Iterator[st
     for task in told:
         if task.task_id not in stored:
             continue
-        state, attempt, worker_id, deadline, finished_at, met = stored[task.task_id]
+        state, attempt, worker_id, deadline, finished_at, success, met = stored[task.task_id]
         if (state, attempt, worker_id) != (task.state, task.attempt, task.worker_id):
             yield (
                 f"{task.task_id}: the store has {state}, attempt {attempt} on {worker_id}; the master told "
                 f"{task.state}, attempt {task.attempt} on {task.worker_id}."
             )
-        elif finished_at is not None and len({finished_at <= deadline, bool(met), task.sla_success}) > 1:
+        elif (
+            finished_at is not None
+            and len({bool(success) and finished_at <= deadline, bool(met), task.sla_success}) > 1
+        ):
             yield (
-                f"{task.task_id}: finished at {finished_at} with deadline {deadline}; the store has "
+                f"{task.task_id}: {state} at {finished_at} with deadline {deadline}; the store has "
                 f"SLA met {bool(met)}, the master told {task.sla_success}."
             )
     open_attempts = rows.execute("SELECT count(*) FROM assignments WHERE ended_at IS NULL").fetchone()[0]
@@ -63,7 +66,7 @@ def _of_workers(rows: sqlite3.Connection, report: Report) -> Iterator[str]:
     met: Counter[str] = Counter()
     ran: Counter[str] = Counter()
     for worker_id, in_time in rows.execute(
-        "SELECT results.worker_id, results.completed_at <= deadline FROM results JOIN tasks USING (task_id)"
+        "SELECT results.worker_id, success AND results.completed_at <= deadline FROM results JOIN tasks USING (task_id)"
     ):
         ran[worker_id] += 1
         met[worker_id] += in_time
