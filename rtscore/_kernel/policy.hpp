@@ -22,29 +22,29 @@ class Policy {
     void set_weights(const Weights& w) {
         weights = w;
         refresh();
-        index.summarise_all(weights);
+        index.leaves.summarise_all(weights);
     }
 
     void set_affinity(int type, std::size_t slot, double score) {
         refresh();
-        index.set_affinity(type, slot, score);
+        index.leaves.set_affinity(type, slot, score);
         unsettled_ = true;
     }
 
     void set_penalty(std::size_t slot, double score) {
         refresh();
-        index.set_penalty(slot, score);
+        index.leaves.set_penalty(slot, score);
         unsettled_ = true;
     }
 
     double affinity_of(int type, std::size_t slot) {
         refresh();
-        return index.affinity_at(type, index.position_of(slot));
+        return index.leaves.affinity_at(type, index.leaves.position_of(slot));
     }
 
     double penalty_of(std::size_t slot) {
         refresh();
-        return index.penalty_at(index.position_of(slot));
+        return index.leaves.penalty_at(index.leaves.position_of(slot));
     }
 
     // Follow the table's log of changes, or, behind its ring, look at every slot; anew when most may have changed.
@@ -59,7 +59,7 @@ class Policy {
                 for (std::size_t s = 0; s < t.rows; ++s) index.update(t, s, weights);
             else
                 for (std::uint64_t n = seen_ + 1; n <= t.changes; ++n) index.update(t, t.changed_slot(n), weights);
-            index.settle(weights);
+            index.leaves.settle(weights);
             if (index.misshapen()) index = Index::built(t, &index, weights);
         }
         seen_ = t.changes;

@@ -50,7 +50,7 @@ inline std::size_t likeliest(const Summaries& by, const double* bounds, std::siz
 
 class Search {
   public:
-    Search(const Index& index, const Query& query) : x(index), q(query), row(index.static_row(query.request.type)) {}
+    Search(const Leaves& all, const Query& query) : x(all), q(query), row(all.static_row(query.request.type)) {}
 
     Choice best;
 
@@ -64,13 +64,13 @@ class Search {
         const double least = lanes.bounds(q, x.by_group.arrays(0, row), count, bounds);
         if (!(least <= best.risk)) return;
         const std::size_t first = likeliest(x.by_group, bounds, 0, count, least);
-        leaves(first * Index::kGroup, Index::kGroup);
+        leaves(first * Leaves::kGroup, Leaves::kGroup);
         for (std::size_t g = 0; g < count; ++g)
-            if (g != first && worth(x.by_group, g, bounds[g], best)) leaves(g * Index::kGroup, Index::kGroup);
+            if (g != first && worth(x.by_group, g, bounds[g], best)) leaves(g * Leaves::kGroup, Leaves::kGroup);
     }
 
   private:
-    const Index& x;
+    const Leaves& x;
     const Query& q;
     const Lanes& lanes = *active_lanes();
     const int row;
@@ -83,7 +83,7 @@ class Search {
 
     void leaves(std::size_t from, std::size_t count) {
         count = std::min(count, x.leaves - from);
-        double bounds[Index::kGroupFrom];
+        double bounds[Leaves::kGroupFrom];
         const double least = lanes.bounds(q, x.by_leaf.arrays(from, row), count, bounds);
         if (!(least <= best.risk)) return;
         const std::size_t first = likeliest(x.by_leaf, bounds, from, count, least);
@@ -93,7 +93,7 @@ class Search {
     }
 
     void leaf(std::size_t number) {
-        const std::size_t base = number * kLeaf, count = (x.size_of(number) + 7) / 8 * 8;
+        const std::size_t base = number * kLeaf, count = (x.count(number) + 7) / 8 * 8;
         const double stretch = ((1.0 + share(q.weighted[0], x.by_leaf.max_available(0)[number])) +
                                 share(q.weighted[1], x.by_leaf.max_available(1)[number])) +
                                share(q.weighted[2], x.by_leaf.max_available(2)[number]);
@@ -121,14 +121,14 @@ class Search {
     }
 };
 
-inline bool anything_fits(const Index& x, const double* amount) {
+inline bool anything_fits(const Leaves& x, const double* amount) {
     for (std::size_t leaf = 0; leaf < x.leaves; ++leaf) {
-        if (x.grouped() && leaf % Index::kGroup == 0 && !x.by_group.covers(leaf / Index::kGroup, amount)) {
-            leaf += Index::kGroup - 1;
+        if (x.grouped() && leaf % Leaves::kGroup == 0 && !x.by_group.covers(leaf / Leaves::kGroup, amount)) {
+            leaf += Leaves::kGroup - 1;
             continue;
         }
         if (!x.by_leaf.covers(leaf, amount)) continue;
-        for (std::size_t p = leaf * kLeaf, end = p + x.size_of(leaf); p < end; ++p)
+        for (std::size_t p = leaf * kLeaf, end = p + x.count(leaf); p < end; ++p)
             if (amount[0] <= x.available[0][p] && amount[1] <= x.available[1][p] && amount[2] <= x.available[2][p] &&
                 amount[3] <= x.available[3][p])
                 return true;
@@ -139,11 +139,11 @@ inline bool anything_fits(const Index& x, const double* amount) {
 inline Choice select(Policy& p, const Request& request) {
     p.refresh();
     const Query q(request, p.weights);
-    Search search(p.index, q);
+    Search search(p.index.leaves, q);
     search.run();
     Choice choice = search.best;
     if (choice.slot >= 0) choice.outcome = kChosen;
-    else if (anything_fits(p.index, request.amount)) choice.outcome = kNoFiniteRisk;
+    else if (anything_fits(p.index.leaves, request.amount)) choice.outcome = kNoFiniteRisk;
     return choice;
 }
 

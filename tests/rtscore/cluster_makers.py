@@ -91,11 +91,12 @@ def random_params(rng: np.random.Generator, n: int, kind: str) -> GAParams:
             return 1.7e308
         return float(rng.integers(0, 3)) if coarse else float(rng.random() * 2)
 
+    known = float(rng.choice([0.01, 0.8]))  # share of workers with a history
     rows = [] if kind == "equal" else [c for c in TASK_TYPES if rng.random() < 0.7]
     return GAParams(
         theta=theta,
         risk=Risk(alpha, beta),
-        affinity={c: {f"w{i}": affinity() for i in range(n + 2) if rng.random() < 0.8} for c in rows},
+        affinity={c: {f"w{i}": affinity() for i in range(n + 2) if rng.random() < known} for c in rows},
         penalty={f"w{i}": penalty() for i in range(n + 2)} if rng.random() < 0.7 and kind != "equal" else {},
     )
 

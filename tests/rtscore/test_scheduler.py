@@ -137,6 +137,19 @@ def test_a_worker_whose_risk_is_not_finite_is_no_candidate() -> None:
     assert RTSScheduler(table, params).select_worker(Task("t")).worker_id == "w1"
 
 
+def test_a_term_that_is_nan_makes_no_candidate() -> None:
+    # An infinite runtime less an infinite slack.
+    table = workers([8, 8], load=[0.0, 2.0])
+    scheduler = RTSScheduler(table, GAParams(theta=Theta(0.0, 0.0, 0.0, 2.0)))
+    task = Task("t", tau=1.7e308, deadline=1.7e308)
+    table.set_schedulable("w0", False)
+    assert scheduler.select_worker(task, now=-1.7e308).source is Source.ROUND_ROBIN
+    assert_as_reference(scheduler, task, now=-1.7e308)
+    table.set_schedulable("w0", True)
+    assert scheduler.select_worker(task, now=-1.7e308).worker_id == "w0"
+    assert_as_reference(scheduler, task, now=-1.7e308)
+
+
 def test_without_a_finite_risk_round_robin_decides_among_those_that_fit() -> None:
     table = workers([8, 1, 8])
     scheduler = RTSScheduler(table, overflowing())
@@ -207,6 +220,14 @@ def test_a_reused_slot_has_the_scores_of_its_new_worker() -> None:
     table.add("stranger", cpu=8, memory=8)
     table.set_load("w1", 0.5)
     assert scheduler.select_worker(task) == Decision("stranger", 0, 0.0, Source.RTS)
+
+
+def test_one_worker_with_a_history_does_not_hide_the_others_without() -> None:
+    table = workers([8] * 1000, load=[0.5] * 1000)
+    table.set_load("w0", 0.0)
+    scheduler = RTSScheduler(table, GAParams(affinity={"mixed": {"w999": -3.0}}))
+    assert scheduler.select_worker(Task("t")) == Decision("w0", 0, 0.0, Source.RTS)
+    table.check()
 
 
 def test_more_joins_than_the_log_remembers_still_get_their_scores() -> None:
