@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,22 @@ Examples:
   rts worker
   rts worker --master 10.0.0.5:7070 --id gpu-3 --cpu 16 --memory 64 --gpu 2
 """
+
+
+class LogLevel(StrEnum):
+    """How much a worker logs."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """For whom a worker logs: people or machines."""
+
+    CONSOLE = "console"
+    JSON = "json"
 
 
 def master(
@@ -143,6 +160,12 @@ def worker(
     drain_timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="How long a stop waits for running tasks.")
     ] = 30.0,
+    log_level: Annotated[
+        LogLevel, typer.Option(metavar="LEVEL", envvar="RTS_LOG_LEVEL", help=f"One of {', '.join(LogLevel)}.")
+    ] = LogLevel.INFO,
+    log_format: Annotated[
+        LogFormat, typer.Option(metavar="FORMAT", envvar="RTS_LOG_FORMAT", help="console or json.")
+    ] = LogFormat.CONSOLE,
 ) -> None:
     """Run a worker on this machine.
 
@@ -152,8 +175,11 @@ def worker(
     import asyncio
     import socket
 
+    from master.log_output import configure_logging
     from worker.agent import WorkDirInUseError, run
     from worker.config import WorkerConfig
+
+    configure_logging(log_level, log_format)
 
     try:
         config = WorkerConfig(

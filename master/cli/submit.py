@@ -176,7 +176,7 @@ def _ended(task: TaskInfo) -> str:
     if task.sla_success is None:
         return f"{task.task_id} {task.state}{f': {task.reason}' if task.reason else ''}"
     late_s = task.finished_at - task.deadline
-    verdict = f"{output.duration(-late_s)} before" if task.sla_success else f"{output.duration(late_s)} after"
+    verdict = f"{output.duration(abs(late_s))} {'before' if late_s <= 0.0 else 'after'}"
     reason = f" ({task.reason})" if task.reason else ""
     return (
         f"{task.task_id} {task.state}{reason} on {task.worker_id} in {output.duration(task.runtime_s)}, "

@@ -90,9 +90,10 @@ def tasks(
 def print_task(task: TaskInfo) -> None:
     """Print everything about one task."""
     lateness_s = task.finished_at - task.deadline
-    verdict = (
-        f"{sla_word(task)} ({output.duration(abs(lateness_s))} {'late' if lateness_s > 0 else 'to spare'})"
-    )
+    how = f"{output.duration(abs(lateness_s))} {'late' if lateness_s > 0 else 'to spare'}"
+    if task.sla_success is False and lateness_s <= 0:
+        how = "it failed"
+    verdict = f"{sla_word(task)} ({how})"
     output.print_fields(
         [
             ("task", task.task_id),
