@@ -35,7 +35,8 @@ def _of_tasks(rows: sqlite3.Connection, told: Sequence[TaskInfo]) -> Iterator[st
         task_id: outcome
         for task_id, *outcome in rows.execute(
             "SELECT tasks.task_id, status, results.attempt, results.worker_id, deadline,"
-            " results.completed_at, results.success, results.sla_success FROM tasks LEFT JOIN results USING (task_id)"
+            " results.completed_at, success, results.sla_success"
+            " FROM tasks LEFT JOIN results USING (task_id)"
         )
     }
     for missing in sorted(stored.keys() ^ {task.task_id for task in told}):
@@ -66,7 +67,8 @@ def _of_workers(rows: sqlite3.Connection, report: Report) -> Iterator[str]:
     met: Counter[str] = Counter()
     ran: Counter[str] = Counter()
     for worker_id, in_time in rows.execute(
-        "SELECT results.worker_id, success AND results.completed_at <= deadline FROM results JOIN tasks USING (task_id)"
+        "SELECT results.worker_id, success AND results.completed_at <= deadline"
+        " FROM results JOIN tasks USING (task_id)"
     ):
         ran[worker_id] += 1
         met[worker_id] += in_time
