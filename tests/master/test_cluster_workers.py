@@ -306,14 +306,28 @@ def test_draining_survives_registration_and_restart() -> None:
 
 def test_after_a_restart_queued_tasks_are_queued_in_their_order() -> None:
     world = World()
-    world.submit("b", deadline=world.now + 500.0)
+    world.submit("b", deadline=2000.0)
     world.now += 1.0
-    world.submit("a", deadline=world.now + 500.0)
+    world.submit("a", deadline=2000.0)
     world.submit("late", deadline=1.0)
     world.boot()
     assert world.cluster.counts()[TaskState.QUEUED] == 3
+    world.submit("0", deadline=2000.0)
     world.worker("w")
-    assert [task for task, _ in world.placed()] == ["b", "a", "late"]
+    assert [task for task, _ in world.placed()] == ["b", "a", "0", "late"]
+
+
+def test_a_restart_does_not_take_the_time_waited_away() -> None:
+    world = World()
+    world.worker("w", cpu=2.0)
+    world.running("busy", "w")
+    world.submit("large", cpu=2.0, deadline=world.now + 1e6)
+    world.wait(20.0, "w")
+    world.boot()
+    world.worker("w", cpu=2.0, live=(AttemptId("busy", 1),))
+    world.wait(11.0, "w")
+    world.place()
+    assert world.reserved() == {"large": "w"}
 
 
 def test_after_a_restart_what_runs_goes_on_when_its_worker_comes_back() -> None:
@@ -434,6 +448,20 @@ def test_a_restored_attempt_of_a_worker_that_is_gone_is_lost() -> None:
     effects = world.boot()
     assert [(e.task_id, e.end) for e in of(EndAttempt, effects)] == [("a", AttemptEnd.LOST)]
     assert world.state("a") is TaskState.QUEUED
+
+
+def test_a_restored_attempt_that_is_not_the_tasks_current_one_is_lost() -> None:
+    world = World()
+    world.worker("w")
+    world.running("a", "w")
+    world.worker("w", live=())
+    world.place()
+    assert world.status("a").attempt == 2
+    first = world.store.attempts["a", 1]
+    world.store.attempts["a", 1] = msgspec.structs.replace(first, end=None, ended_at=None)
+    effects = world.boot()
+    assert [(e.task_id, e.attempt, e.end) for e in of(EndAttempt, effects)] == [("a", 1, AttemptEnd.LOST)]
+    assert (world.state("a"), world.room("w")) == (TaskState.ASSIGNED, 3.0)
 
 
 def test_restoring_is_only_allowed_first() -> None:

@@ -108,6 +108,18 @@ def test_the_worker_that_will_have_room_first_is_reserved() -> None:
     assert world.reserved() == {"large": "w1"}
 
 
+def test_a_worker_that_is_ending_a_cancelled_task_will_have_room_first() -> None:
+    world = World()
+    for k, task_type in enumerate(("memory-heavy", "gpu-training")):
+        world.worker(f"w{k}", cpu=2.0)
+        world.running(f"long{k}", f"w{k}", task_type=task_type, cpu=2.0)
+    world.submit("large", cpu=2.0, deadline=world.now + 1e6)
+    world.wait(31.0, "w0", "w1")
+    world.cancel("long1")
+    world.place()
+    assert world.reserved() == {"large": "w1"}
+
+
 def test_a_task_that_does_not_end_makes_way_for_a_better_prediction() -> None:
     world = World()
     for k in range(2):
