@@ -330,3 +330,19 @@ async def test_a_caller_that_gives_up_a_lookup_disturbs_nobody(tmp_path: Any) ->
         await asyncio.gather(gone, return_exceptions=True)
         go.set()
         assert await stays
+
+
+async def test_a_bug_in_the_middle_of_a_batch_loses_nothing_that_the_core_accepted(tmp_path: Any) -> None:
+    async with running(tmp_path) as (master, store, _):
+        handle = master.cluster.handle
+
+        def broken(event: Any, now: float) -> Any:
+            if getattr(event, "submission", None) and event.submission.task_id == "u":
+                raise RuntimeError("as the test wants it")
+            return handle(event, now)
+
+        master.cluster.handle = broken  # type: ignore[method-assign]
+        with pytest.raises(RuntimeError):
+            await master.submit([task("t"), task("u")])
+        await master.durable()
+        assert set(await store.find_tasks(["t", "u"])) == {"t"}
