@@ -21,84 +21,93 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aod._njit import F64, I8, I32, I64, compiled
+from aod._njit import F64, I64, compiled
 from aod.policies import World, choose, stretch
 from rtscore import numba_api
 
 _reserve, _release, _set_schedulable = numba_api.reserve, numba_api.release, numba_api.set_schedulable
-_set_weights, _set_affinity, _set_penalty = numba_api.set_weights, numba_api.set_affinity, numba_api.set_penalty
+_set_weights, _set_affinity, _set_penalty = (
+    numba_api.set_weights,
+    numba_api.set_affinity,
+    numba_api.set_penalty,
+)
 
 ABSENT, HOPEFUL, HOPELESS, RUNNING, DONE = 0, 1, 2, 3, 4
 # As in master.reservations and master.placement; a test compares the placements.
 STARVING_S, SHARE, CANDIDATES, FAILURES = 30.0, 8, 128, 16
 
-# Places in `State.count`.
+# Places in `State.counts`.
 N_HEAP, N_GROWN, N_FRESH, N_HELD, N_FAVOURED, N_HELD_HOPELESS = 0, 1, 2, 3, 4, 5
 N_STARVING, N_STARVING_HOPEFUL, N_LIVE, DECISIONS, VERSION, ROSTER, LIFTED = 6, 7, 8, 9, 10, 11, 12
 N_PASS, STARVING_FROM, STARVING_TO, NEXT_LATEST, NEXT_STARVING = 13, 14, 15, 16, 17
 COUNTS = 18
 
 
-class Tasks(NamedTuple):
-    """The tasks in order of arrival; n arrays, `request` of shape (n, 4)."""
+TASK = np.dtype(
+    [
+        *(
+            (name, np.float64)
+            for name in ("arrival", "cpu", "gib", "gpu", "storage", "tau", "deadline", "base_s")
+        ),
+        *((name, np.float64) for name in ("latest_start", "starving_at")),
+        # Results: NaN and -1 of a task that never ran. What is found is what its worker had before.
+        *(
+            (name, np.float64)
+            for name in ("start", "finish", "found_cpu", "found_gib", "found_gpu", "found_load")
+        ),
+        ("worker", np.int64),
+        ("type", np.int64),
+        ("group", np.int64),
+        ("status", np.int64),
+        # Asks for a reservation; the worker that is kept for it, or -1; when to think again; whether it was
+        # hopeless when it got the worker; whether it runs because of that.
+        ("starving", np.int64),
+        ("reserved", np.int64),
+        ("review_at", np.float64),
+        ("hopeless_hold", np.int64),
+        ("favoured", np.int64),
+        # Its neighbours in the list of what its worker runs, in order of placement.
+        ("next_run", np.int64),
+        ("previous_run", np.int64),
+        # Storage, by index and not by task: orders of time, the heap of finishes, lists.
+        ("by_latest", np.int64),
+        ("by_starving", np.int64),
+        ("heap_time", np.float64),
+        ("heap_task", np.int64),
+        ("fresh", np.int64),
+        ("scratch_time", np.float64),
+        ("scratch_task", np.int64),
+    ]
+)
 
-    arrival: F64
-    type: I8
-    request: F64
-    tau: F64
-    deadline: F64
-    base_s: F64
-    group: I32
-    latest_start: F64
-    by_latest: I64
-    starving_at: F64
-    by_starving: I64
+GROUP = np.dtype(
+    [
+        # Tasks that wait; the last pass in which it was new, did not fit, asked in vain; and the version of
+        # the reservations for which no worker was left.
+        *((name, np.int64) for name in ("size", "fresh", "failed", "skipped", "unreservable")),
+    ]
+)
 
 
 class State(NamedTuple):
-    """What changes while the replay runs."""
+    """What changes while the replay runs.
 
-    tree: F64  # (2, 2·leaves, 4): least request below each node
-    place: I64  # (2, n): position of a task in its order
-    at: I64  # (2, n): task at a position
-    status: I8
-    starving: NDArray[np.bool_]
-    reserved: I64  # worker that is kept for a task, or -1
-    hopeless_hold: NDArray[np.bool_]  # of tasks with a reservation: were they hopeless when it was made
-    favoured: NDArray[np.bool_]
-    review_at: F64
-    held: I64  # tasks with a reservation, in the order in which they got it
-    group_size: I64
-    group_fresh: I64  # the pass in which a group is new
-    group_failed: I64  # the pass in which it did not fit
-    group_skipped: I64
-    group_unreservable: I64
-    next_run: I64  # a list of the running tasks per worker, in order of placement
-    previous_run: I64
-    first_run: I64
-    last_run: I64
-    heap_time: F64
-    heap_task: I64
-    is_grown: NDArray[np.bool_]
-    grown: I64
-    taken: I64
-    fresh: I64
-    over_since: F64  # since when a worker is overloaded, or infinity
-    scratch_time: F64
-    scratch_task: I64
-    failed: F64  # (16, 4)
-    count: I64
+    `t` has the dtype `TASK` and the order of arrival, `groups` `GROUP`; `request` (n, 4) holds the amounts
+    of `t` once more. `tree` (2, 2·leaves, 4): the least request below each node. `order` (2, 2, n): [k, 0]
+    the position of a task in order k, [k, 1] the task at a position. `held`: tasks with a reservation, in the
+    order in which they got it. `failed` (16, 4). `window`: the instants between which overload is counted,
+    and the load above which it is.
+    """
 
-
-class Out(NamedTuple):
-    """Results; `worker` is -1 of a task that never ran, and its times NaN. `found` (n, 4): available cpu,
-    memory and gpu of the worker just before the placement, and its load."""
-
-    start: F64
-    finish: F64
-    worker: I64
-    found: F64
-    overload_s: F64
+    t: NDArray[np.void]
+    request: F64
+    groups: NDArray[np.void]
+    tree: F64
+    order: I64
+    held: I64
+    failed: F64
+    counts: I64
+    window: F64
 
 
 # ---- the tree ----
@@ -158,7 +167,7 @@ def tree_next(s: State, k: int, position: int, room: F64) -> int:
             and tree[k, i, 3] <= room[3]
         ):
             if i >= leaves:
-                return i - leaves
+                return int(i - leaves)
             i *= 2
         else:
             while i & 1:
@@ -174,36 +183,36 @@ def tree_next(s: State, k: int, position: int, room: F64) -> int:
 @compiled
 def heap_push(s: State, time: float, task: int) -> None:
     """Note when a task will finish."""
-    i = s.count[N_HEAP]
-    s.count[N_HEAP] += 1
+    i = s.counts[N_HEAP]
+    s.counts[N_HEAP] += 1
     while i:
         parent = (i - 1) >> 1
-        if s.heap_time[parent] <= time:
+        if s.t[parent].heap_time <= time:
             break
-        s.heap_time[i], s.heap_task[i] = s.heap_time[parent], s.heap_task[parent]
+        s.t[i].heap_time, s.t[i].heap_task = s.t[parent].heap_time, s.t[parent].heap_task
         i = parent
-    s.heap_time[i], s.heap_task[i] = time, task
+    s.t[i].heap_time, s.t[i].heap_task = time, task
 
 
 @compiled
 def heap_pop(s: State) -> int:
     """The task that finishes first."""
-    task = s.heap_task[0]
-    s.count[N_HEAP] -= 1
-    n = s.count[N_HEAP]
-    time, last = s.heap_time[n], s.heap_task[n]
+    task: int = s.t[0].heap_task
+    s.counts[N_HEAP] -= 1
+    n = s.counts[N_HEAP]
+    time, last = s.t[n].heap_time, s.t[n].heap_task
     i = 0
     while True:
         child = 2 * i + 1
         if child >= n:
             break
-        if child + 1 < n and s.heap_time[child + 1] < s.heap_time[child]:
+        if child + 1 < n and s.t[child + 1].heap_time < s.t[child].heap_time:
             child += 1
-        if time <= s.heap_time[child]:
+        if time <= s.t[child].heap_time:
             break
-        s.heap_time[i], s.heap_task[i] = s.heap_time[child], s.heap_task[child]
+        s.t[i].heap_time, s.t[i].heap_task = s.t[child].heap_time, s.t[child].heap_task
         i = child
-    s.heap_time[i], s.heap_task[i] = time, last
+    s.t[i].heap_time, s.t[i].heap_task = time, last
     return task
 
 
@@ -211,208 +220,208 @@ def heap_pop(s: State) -> int:
 
 
 @compiled
-def grow(s: State, j: int) -> None:
+def grow(w: World, s: State, j: int) -> None:
     """Worker j gained room."""
-    if not s.is_grown[j]:
-        s.is_grown[j] = True
-        s.grown[s.count[N_GROWN]] = j
-        s.count[N_GROWN] += 1
+    if not w.workers[j].is_grown:
+        w.workers[j].is_grown = 1
+        w.workers[s.counts[N_GROWN]].grown = j
+        s.counts[N_GROWN] += 1
 
 
 @compiled
-def enqueue(t: Tasks, s: State, ours: bool, i: int, now: float) -> None:
+def enqueue(s: State, ours: bool, i: int, now: float) -> None:
     """Let a task that arrived wait."""
-    hopeful = now <= t.latest_start[i]
-    s.status[i] = HOPEFUL if hopeful else HOPELESS
+    hopeful = now <= s.t[i].latest_start
+    s.t[i].status = HOPEFUL if hopeful else HOPELESS
     k = 0 if hopeful or not ours else 1
-    tree_put(s, k, s.place[k, i], t.request[i])
-    s.group_size[t.group[i]] += 1
+    tree_put(s, k, s.order[k, 0, i], s.request[i])
+    s.groups[s.t[i].group].size += 1
 
 
 @compiled
-def dequeue(t: Tasks, s: State, ours: bool, i: int) -> None:
+def dequeue(s: State, ours: bool, i: int) -> None:
     """Take a task out of the queue."""
-    k = 1 if ours and s.status[i] == HOPELESS else 0
-    tree_drop(s, k, s.place[k, i])
-    s.group_size[t.group[i]] -= 1
-    if s.starving[i]:
+    k = 1 if ours and s.t[i].status == HOPELESS else 0
+    tree_drop(s, k, s.order[k, 0, i])
+    s.groups[s.t[i].group].size -= 1
+    if s.t[i].starving:
         unstarve(s, i)
 
 
 @compiled
 def starve(s: State, i: int) -> None:
     """Let a task that waited too long ask for a reservation."""
-    s.starving[i] = True
-    s.count[N_STARVING] += 1
-    if s.status[i] == HOPEFUL:
-        s.count[N_STARVING_HOPEFUL] += 1
-    s.count[STARVING_FROM] = min(s.count[STARVING_FROM], i)
-    s.count[STARVING_TO] = max(s.count[STARVING_TO], i + 1)
+    s.t[i].starving = 1
+    s.counts[N_STARVING] += 1
+    if s.t[i].status == HOPEFUL:
+        s.counts[N_STARVING_HOPEFUL] += 1
+    s.counts[STARVING_FROM] = min(s.counts[STARVING_FROM], i)
+    s.counts[STARVING_TO] = max(s.counts[STARVING_TO], i + 1)
 
 
 @compiled
 def unstarve(s: State, i: int) -> None:
     """A starving task asks no more."""
-    s.starving[i] = False
-    s.count[N_STARVING] -= 1
-    if s.status[i] == HOPEFUL:
-        s.count[N_STARVING_HOPEFUL] -= 1
+    s.t[i].starving = 0
+    s.counts[N_STARVING] -= 1
+    if s.t[i].status == HOPEFUL:
+        s.counts[N_STARVING_HOPEFUL] -= 1
 
 
 @compiled
 def lift(w: World, s: State, i: int) -> None:
     """End a task's reservation."""
-    j = s.reserved[i]
-    s.reserved[i] = -1
+    j = s.t[i].reserved
+    s.t[i].reserved = -1
     n = 0
-    for m in range(s.count[N_HELD]):
+    for m in range(s.counts[N_HELD]):
         if s.held[m] != i:
             s.held[n] = s.held[m]
             n += 1
-    s.count[N_HELD] = n
-    if s.hopeless_hold[i]:
-        s.count[N_HELD_HOPELESS] -= 1
-    w.open[j] = True
+    s.counts[N_HELD] = n
+    if s.t[i].hopeless_hold:
+        s.counts[N_HELD_HOPELESS] -= 1
+    w.workers[j].open = 1
     _set_schedulable(w.table, j, 1)
-    s.count[VERSION] += 1
-    s.count[LIFTED] = 1
-    grow(s, j)
+    s.counts[VERSION] += 1
+    s.counts[LIFTED] = 1
+    grow(w, s, j)
 
 
 @compiled
-def advance(t: Tasks, s: State, ours: bool, now: float) -> None:
+def advance(s: State, ours: bool, now: float) -> None:
     """Let time pass: tasks lose hope or begin to starve."""
-    n = t.arrival.shape[0]
-    p = s.count[NEXT_LATEST]
-    while p < n and t.latest_start[t.by_latest[p]] < now:
-        i = t.by_latest[p]
+    n = s.t.shape[0]
+    p = s.counts[NEXT_LATEST]
+    while p < n and s.t[s.t[p].by_latest].latest_start < now:
+        i = s.t[p].by_latest
         p += 1
-        if s.status[i] == HOPEFUL:
-            s.status[i] = HOPELESS
-            if s.starving[i]:
-                s.count[N_STARVING_HOPEFUL] -= 1
+        if s.t[i].status == HOPEFUL:
+            s.t[i].status = HOPELESS
+            if s.t[i].starving:
+                s.counts[N_STARVING_HOPEFUL] -= 1
             if ours:
-                tree_drop(s, 0, s.place[0, i])
-                tree_put(s, 1, s.place[1, i], t.request[i])
-    s.count[NEXT_LATEST] = p
-    p = s.count[NEXT_STARVING]
-    while p < n and t.starving_at[t.by_starving[p]] < now:
-        i = t.by_starving[p]
+                tree_drop(s, 0, s.order[0, 0, i])
+                tree_put(s, 1, s.order[1, 0, i], s.request[i])
+    s.counts[NEXT_LATEST] = p
+    p = s.counts[NEXT_STARVING]
+    while p < n and s.t[s.t[p].by_starving].starving_at < now:
+        i = s.t[p].by_starving
         p += 1
-        if s.status[i] == HOPEFUL or s.status[i] == HOPELESS:
+        if s.t[i].status == HOPEFUL or s.t[i].status == HOPELESS:
             starve(s, i)
-    s.count[NEXT_STARVING] = p
+    s.counts[NEXT_STARVING] = p
 
 
 @compiled
-def room_at(t: Tasks, w: World, s: State, out: Out, j: int, i: int, now: float) -> float:
+def room_at(w: World, s: State, j: int, i: int, now: float) -> float:
     """When worker j will probably have room for task i, as far as τ tells."""
-    a, b = t.request[i, 0] - w.cpu[j], t.request[i, 1] - w.gib[j]
-    c, d = t.request[i, 2] - w.gpu[j], t.request[i, 3] - w.storage[j]
+    a, b = s.t[i].cpu - w.cpu[j], s.t[i].gib - w.gib[j]
+    c, d = s.t[i].gpu - w.gpu[j], s.t[i].storage - w.storage[j]
     if max(max(a, b), max(c, d)) <= 0.0:
         return now
     n = 0
-    run = s.first_run[j]
+    run = w.workers[j].first_run
     while run >= 0:
-        ends = out.start[run] + t.tau[run]
+        ends = s.t[run].start + s.t[run].tau
         if now >= ends:
             ends = 2.0 * now - ends
         m = n
-        while m and s.scratch_time[m - 1] > ends:
-            s.scratch_time[m], s.scratch_task[m] = s.scratch_time[m - 1], s.scratch_task[m - 1]
+        while m and s.t[m - 1].scratch_time > ends:
+            s.t[m].scratch_time, s.t[m].scratch_task = s.t[m - 1].scratch_time, s.t[m - 1].scratch_task
             m -= 1
-        s.scratch_time[m], s.scratch_task[m] = ends, run
+        s.t[m].scratch_time, s.t[m].scratch_task = ends, run
         n += 1
-        run = s.next_run[run]
+        run = s.t[run].next_run
     for m in range(n):
-        run = s.scratch_task[m]
-        a -= t.request[run, 0]
-        b -= t.request[run, 1]
-        c -= t.request[run, 2]
-        d -= t.request[run, 3]
+        run = s.t[m].scratch_task
+        a -= s.t[run].cpu
+        b -= s.t[run].gib
+        c -= s.t[run].gpu
+        d -= s.t[run].storage
         if max(max(a, b), max(c, d)) <= 0.0:
-            return s.scratch_time[m]
+            return float(s.t[m].scratch_time)
     return np.inf
 
 
 @compiled
-def keep_worker(t: Tasks, w: World, s: State, out: Out, i: int, now: float) -> bool:
+def keep_worker(w: World, s: State, i: int, now: float) -> bool:
     """Reserve for task i the worker that will probably have room first; False when there is none."""
     n = w.load.shape[0]
-    begin = s.count[ROSTER] if n > CANDIDATES else 0
+    begin = s.counts[ROSTER] if n > CANDIDATES else 0
     best, best_at, seen = -1, np.inf, 0
     for offset in range(n):
         j = (begin + offset) % n
         if not (
-            w.open[j]
-            and t.request[i, 0] <= w.totals[j, 0]
-            and t.request[i, 1] <= w.totals[j, 1]
-            and t.request[i, 2] <= w.totals[j, 2]
-            and t.request[i, 3] <= w.totals[j, 3]
+            w.workers[j].open
+            and s.t[i].cpu <= w.workers[j].total_cpu
+            and s.t[i].gib <= w.workers[j].total_gib
+            and s.t[i].gpu <= w.workers[j].total_gpu
+            and s.t[i].storage <= w.workers[j].total_storage
         ):
             continue
-        at = room_at(t, w, s, out, j, i, now)
+        at = room_at(w, s, j, i, now)
         if best < 0 or at < best_at:
             best, best_at = j, at
         seen += 1
         if seen == CANDIDATES:
-            s.count[ROSTER] = begin + offset + 1
+            s.counts[ROSTER] = begin + offset + 1
             break
     if best < 0:
-        s.group_unreservable[t.group[i]] = s.count[VERSION]
+        s.groups[s.t[i].group].unreservable = s.counts[VERSION]
         return False
-    hopeless = s.status[i] == HOPELESS
+    hopeless = s.t[i].status == HOPELESS
     unstarve(s, i)
-    s.reserved[i] = best
-    s.review_at[i] = now + 2.0 * (best_at - now) + STARVING_S
-    s.hopeless_hold[i] = hopeless
-    s.held[s.count[N_HELD]] = i
-    s.count[N_HELD] += 1
+    s.t[i].reserved = best
+    s.t[i].review_at = now + 2.0 * (best_at - now) + STARVING_S
+    s.t[i].hopeless_hold = 1 if hopeless else 0
+    s.held[s.counts[N_HELD]] = i
+    s.counts[N_HELD] += 1
     if hopeless:
-        s.count[N_HELD_HOPELESS] += 1
-    w.open[best] = False
+        s.counts[N_HELD_HOPELESS] += 1
+    w.workers[best].open = 0
     _set_schedulable(w.table, best, 0)
-    s.count[VERSION] += 1
+    s.counts[VERSION] += 1
     return True
 
 
 @compiled
-def make_reservations(t: Tasks, w: World, s: State, out: Out, now: float) -> None:
-    """Reserve workers for those that starve, the longest waiting first."""
+def make_reservations(w: World, s: State, live: int, now: float) -> None:
+    """Reserve workers for those that starve, the longest waiting first; `live` tasks ran before the pass."""
     m = 0
-    while m < s.count[N_HELD]:
+    while m < s.counts[N_HELD]:
         i = s.held[m]
-        if s.review_at[i] < now:
+        if s.t[i].review_at < now:
             lift(w, s, i)
             starve(s, i)
         else:
             m += 1
     limit = max(1, w.load.shape[0] // SHARE)
-    if s.count[N_STARVING] == 0 or s.count[N_HELD] >= limit:
+    if s.counts[N_STARVING] == 0 or s.counts[N_HELD] >= limit:
         return
-    favours = max(1, s.count[N_LIVE] // SHARE) - s.count[N_FAVOURED] - s.count[N_HELD_HOPELESS]
-    skip = s.count[N_PASS]
-    begin, end = s.count[STARVING_FROM], s.count[STARVING_TO]
-    while begin < end and not s.starving[begin]:
+    favours = max(1, live // SHARE) - s.counts[N_FAVOURED] - s.counts[N_HELD_HOPELESS]
+    skip = s.counts[N_PASS]
+    begin, end = s.counts[STARVING_FROM], s.counts[STARVING_TO]
+    while begin < end and not s.t[begin].starving:
         begin += 1
-    s.count[STARVING_FROM] = begin
+    s.counts[STARVING_FROM] = begin
     for i in range(begin, end):
-        if favours <= 0 and s.count[N_STARVING_HOPEFUL] == 0:
+        if favours <= 0 and s.counts[N_STARVING_HOPEFUL] == 0:
             return
-        g = t.group[i]
-        if not s.starving[i] or s.group_skipped[g] == skip:
+        g = s.t[i].group
+        if not s.t[i].starving or s.groups[g].skipped == skip:
             continue
-        hopeless = s.status[i] == HOPELESS
+        hopeless = s.t[i].status == HOPELESS
         if (
-            s.group_unreservable[g] == s.count[VERSION]
+            s.groups[g].unreservable == s.counts[VERSION]
             or (hopeless and favours <= 0)
-            or not keep_worker(t, w, s, out, i, now)
+            or not keep_worker(w, s, i, now)
         ):
-            s.group_skipped[g] = skip
+            s.groups[g].skipped = skip
             continue
         if hopeless:
             favours -= 1
-        if s.count[N_HELD] >= limit:
+        if s.counts[N_HELD] >= limit:
             return
 
 
@@ -420,83 +429,75 @@ def make_reservations(t: Tasks, w: World, s: State, out: Out, now: float) -> Non
 
 
 @compiled
-def overload(w: World, s: State, out: Out, j: int, now: float, threshold: float, window: F64) -> None:
+def overload(w: World, s: State, j: int, now: float) -> None:
     """Count the overloaded time of a worker whose load has just changed, within the window."""
-    since = s.over_since[j]
+    since = w.workers[j].over_since
     if since < np.inf:
-        out.overload_s[j] += max(0.0, min(now, window[1]) - max(since, window[0]))
-    s.over_since[j] = now if w.load[j] > threshold else np.inf
+        w.workers[j].overload_s += max(0.0, min(now, s.window[1]) - max(since, s.window[0]))
+    w.workers[j].over_since = now if w.load[j] > s.window[2] else np.inf
 
 
 @compiled
 def attempt(
-    t: Tasks,
     w: World,
     s: State,
-    out: Out,
     which: int,
     ours: bool,
     i: int,
     now: float,
-    threshold: float,
-    window: F64,
 ) -> bool:
     """Place a task, queued or not; False when no worker has room for it."""
-    cpu, gib, gpu, storage = t.request[i, 0], t.request[i, 1], t.request[i, 2], t.request[i, 3]
-    s.count[DECISIONS] += 1
-    j = choose(which, w, cpu, gib, gpu, storage, t.type[i], t.tau[i], t.deadline[i] - now)
+    cpu, gib, gpu, storage = s.t[i].cpu, s.t[i].gib, s.t[i].gpu, s.t[i].storage
+    s.counts[DECISIONS] += 1
+    j = choose(which, w, cpu, gib, gpu, storage, s.t[i].type, s.t[i].tau, s.t[i].deadline - now)
     if j < 0:
         return False
-    if s.reserved[i] >= 0:
+    if s.t[i].reserved >= 0:
         lift(w, s, i)
-    if s.status[i] != ABSENT:
-        dequeue(t, s, ours, i)
-    s.status[i] = RUNNING
-    out.worker[i] = j
-    out.start[i] = now
-    out.found[i, 0], out.found[i, 1], out.found[i, 2], out.found[i, 3] = (
-        w.cpu[j],
-        w.gib[j],
-        w.gpu[j],
-        w.load[j],
-    )
-    runtime = t.base_s[i] * w.slowdown_tw[t.type[i], j] * stretch(w, j, cpu, gib, gpu)
-    out.finish[i] = now + runtime
+    if s.t[i].status != ABSENT:
+        dequeue(s, ours, i)
+    s.t[i].status = RUNNING
+    s.t[i].worker = j
+    s.t[i].start = now
+    s.t[i].found_cpu, s.t[i].found_gib = w.cpu[j], w.gib[j]
+    s.t[i].found_gpu, s.t[i].found_load = w.gpu[j], w.load[j]
+    runtime = s.t[i].base_s * w.slowdown_tw[s.t[i].type, j] * stretch(w, j, cpu, gib, gpu)
+    s.t[i].finish = now + runtime
     _reserve(w.table, j, cpu, gib, gpu, storage)
-    overload(w, s, out, j, now, threshold, window)
-    heap_push(s, out.finish[i], i)
-    s.next_run[i] = -1
-    s.previous_run[i] = s.last_run[j]
-    if s.last_run[j] >= 0:
-        s.next_run[s.last_run[j]] = i
+    overload(w, s, j, now)
+    heap_push(s, s.t[i].finish, i)
+    s.t[i].next_run = -1
+    s.t[i].previous_run = w.workers[j].last_run
+    if w.workers[j].last_run >= 0:
+        s.t[w.workers[j].last_run].next_run = i
     else:
-        s.first_run[j] = i
-    s.last_run[j] = i
-    s.count[N_LIVE] += 1
+        w.workers[j].first_run = i
+    w.workers[j].last_run = i
+    s.counts[N_LIVE] += 1
     return True
 
 
 @compiled
-def end(t: Tasks, w: World, s: State, out: Out, i: int, now: float, threshold: float, window: F64) -> None:
+def end(w: World, s: State, i: int, now: float) -> None:
     """A task finished: its worker gains room."""
-    j = out.worker[i]
-    s.status[i] = DONE
-    _release(w.table, j, t.request[i, 0], t.request[i, 1], t.request[i, 2], t.request[i, 3])
-    overload(w, s, out, j, now, threshold, window)
-    before, after = s.previous_run[i], s.next_run[i]
+    j = s.t[i].worker
+    s.t[i].status = DONE
+    _release(w.table, j, s.t[i].cpu, s.t[i].gib, s.t[i].gpu, s.t[i].storage)
+    overload(w, s, j, now)
+    before, after = s.t[i].previous_run, s.t[i].next_run
     if before >= 0:
-        s.next_run[before] = after
+        s.t[before].next_run = after
     else:
-        s.first_run[j] = after
+        w.workers[j].first_run = after
     if after >= 0:
-        s.previous_run[after] = before
+        s.t[after].previous_run = before
     else:
-        s.last_run[j] = before
-    s.count[N_LIVE] -= 1
-    if s.favoured[i]:
-        s.favoured[i] = False
-        s.count[N_FAVOURED] -= 1
-    grow(s, j)
+        w.workers[j].last_run = before
+    s.counts[N_LIVE] -= 1
+    if s.t[i].favoured:
+        s.t[i].favoured = 0
+        s.counts[N_FAVOURED] -= 1
+    grow(w, s, j)
 
 
 @compiled
@@ -505,8 +506,8 @@ def room_of(w: World, s: State, n: int, floor: F64, out_room: F64) -> None:
     for r in range(4):
         out_room[r] = floor[r]
     for m in range(n):
-        j = s.taken[m]
-        if w.open[j]:
+        j = w.workers[m].taken
+        if w.workers[j].open:
             out_room[0] = max(out_room[0], w.cpu[j])
             out_room[1] = max(out_room[1], w.gib[j])
             out_room[2] = max(out_room[2], w.gpu[j])
@@ -516,149 +517,150 @@ def room_of(w: World, s: State, n: int, floor: F64, out_room: F64) -> None:
 @compiled
 def covers(room: F64, request: F64) -> bool:
     """Whether a request is within a room."""
-    return request[0] <= room[0] and request[1] <= room[1] and request[2] <= room[2] and request[3] <= room[3]
+    return bool(
+        request[0] <= room[0] and request[1] <= room[1] and request[2] <= room[2] and request[3] <= room[3]
+    )
 
 
 @compiled
 def will_fail(s: State, n: int, request: F64) -> bool:
     """Whether a request is not smaller than one of the n that failed in this pass."""
+    found = False
     for m in range(n):
-        if covers(request, s.failed[m]):
-            return True
-    return False
+        found |= covers(request, s.failed[m])
+    return found
 
 
 @compiled
 def fill(
-    t: Tasks,
     w: World,
     s: State,
-    out: Out,
     which: int,
     ours: bool,
     n_taken: int,
     fresh_room: F64,
     now: float,
-    threshold: float,
-    window: F64,
 ) -> None:
     """Place in order what arrived and what fits into the room that the taken workers have."""
     nothing, first_room, room, reach = np.full(4, -1.0), np.empty(4), np.empty(4), np.empty(4)
     room_of(w, s, n_taken, nothing, first_room)
     room[:] = first_room
     room_of(w, s, n_taken, fresh_room, reach)
-    n_failed = 0
-    s.count[LIFTED] = 0
-    this = s.count[N_PASS]
+    n_failed, lifted = 0, False
+    s.counts[LIFTED] = 0
+    this = s.counts[N_PASS]
     for k in range(2 if ours else 1):
         position = tree_next(s, k, 0, reach)
         while position >= 0:
-            i = s.at[k, position]
-            g = t.group[i]
-            if s.group_failed[g] == this:
+            i = s.order[k, 1, position]
+            g = s.t[i].group
+            if s.groups[g].failed == this or not (s.groups[g].fresh == this or covers(room, s.request[i])):
                 pass
-            elif not (s.group_fresh[g] == this or covers(room, t.request[i])):
-                pass
-            elif will_fail(s, n_failed, t.request[i]):
-                s.group_failed[g] = this
-            elif attempt(t, w, s, out, which, ours, i, now, threshold, window):
-                # A worker that is no longer reserved has room that was not asked about: what fitted at first
-                # is then tried again, as the master does.
-                if s.count[LIFTED]:
-                    room[:] = first_room
-                else:
+            elif will_fail(s, n_failed, s.request[i]):
+                s.groups[g].failed = this
+            elif attempt(w, s, which, ours, i, now):
+                if not s.counts[LIFTED]:
                     room_of(w, s, n_taken, nothing, room)
+                elif not lifted:
+                    # A worker that is no longer reserved has room that was not asked about. Who is further
+                    # back in the order may have it now, who was passed over only in the next round.
+                    lifted = True
+                    room[:] = first_room
+                    for r in range(4):
+                        reach[r] = max(room[r], fresh_room[r])
+                    for before in range(k + 1):
+                        passed = tree_next(s, before, 0, reach)
+                        while passed >= 0 and (before < k or passed < position):
+                            s.groups[s.t[s.order[before, 1, passed]].group].failed = this
+                            passed = tree_next(s, before, passed + 1, reach)
                 for r in range(4):
                     reach[r] = max(room[r], fresh_room[r])
             else:
-                s.group_failed[g] = this
+                s.groups[g].failed = this
                 if n_failed < FAILURES:
-                    s.failed[n_failed] = t.request[i]
+                    s.failed[n_failed] = s.request[i]
                     n_failed += 1
             position = tree_next(s, k, position + 1, reach)
 
 
 @compiled
-def place(
-    t: Tasks, w: World, s: State, out: Out, which: int, ours: bool, now: float, threshold: float, window: F64
-) -> None:
+def place(w: World, s: State, which: int, ours: bool, now: float) -> None:
     """One pass over the queue."""
-    advance(t, s, ours, now)
+    advance(s, ours, now)
+    live = s.counts[N_LIVE]
     fresh_room = np.full(4, -1.0)
-    s.count[N_PASS] += 1
-    if s.count[N_FRESH] == 1 and s.count[N_GROWN] == 0:
+    s.counts[N_PASS] += 1
+    if s.counts[N_FRESH] == 1 and s.counts[N_GROWN] == 0:
         # By far the most common pass: one task arrived.
-        i = s.fresh[0]
-        s.count[N_FRESH] = 0
-        if s.group_size[t.group[i]] or not attempt(t, w, s, out, which, ours, i, now, threshold, window):
-            enqueue(t, s, ours, i, now)
-    while s.count[N_FRESH] or s.count[N_GROWN]:
-        s.count[N_PASS] += 1
-        this = s.count[N_PASS]
+        i = s.t[0].fresh
+        s.counts[N_FRESH] = 0
+        if s.groups[s.t[i].group].size or not attempt(w, s, which, ours, i, now):
+            enqueue(s, ours, i, now)
+    while s.counts[N_FRESH] or s.counts[N_GROWN]:
+        s.counts[N_PASS] += 1
+        this = s.counts[N_PASS]
         fresh_room[:] = -1.0
-        for m in range(s.count[N_FRESH]):
-            i = s.fresh[m]
-            g = t.group[i]
-            if s.group_size[g] == 0 or s.group_fresh[g] == this:
-                s.group_fresh[g] = this
+        for m in range(s.counts[N_FRESH]):
+            i = s.t[m].fresh
+            g = s.t[i].group
+            if s.groups[g].size == 0 or s.groups[g].fresh == this:
+                s.groups[g].fresh = this
                 for r in range(4):
-                    fresh_room[r] = max(fresh_room[r], t.request[i, r])
-            enqueue(t, s, ours, i, now)
-        s.count[N_FRESH] = 0
-        n_taken = s.count[N_GROWN]
+                    fresh_room[r] = max(fresh_room[r], s.request[i, r])
+            enqueue(s, ours, i, now)
+        s.counts[N_FRESH] = 0
+        n_taken = s.counts[N_GROWN]
         for m in range(n_taken):
-            s.taken[m] = s.grown[m]
-        s.count[N_GROWN] = 0
+            w.workers[m].taken = w.workers[m].grown
+        s.counts[N_GROWN] = 0
         n_ready = 0
-        for m in range(s.count[N_HELD]):
+        for m in range(s.counts[N_HELD]):
             i = s.held[m]
-            j = s.reserved[i]
-            if s.is_grown[j] and (
-                t.request[i, 0] <= w.cpu[j]
-                and t.request[i, 1] <= w.gib[j]
-                and t.request[i, 2] <= w.gpu[j]
-                and t.request[i, 3] <= w.storage[j]
+            j = s.t[i].reserved
+            if w.workers[j].is_grown and (
+                s.t[i].cpu <= w.cpu[j]
+                and s.t[i].gib <= w.gib[j]
+                and s.t[i].gpu <= w.gpu[j]
+                and s.t[i].storage <= w.storage[j]
             ):
-                s.scratch_task[n_ready] = i
+                s.t[n_ready].scratch_task = i
                 n_ready += 1
         for m in range(n_taken):
-            s.is_grown[s.taken[m]] = False
+            w.workers[w.workers[m].taken].is_grown = 0
         for m in range(n_ready):
-            i = s.scratch_task[m]
-            hopeless = s.hopeless_hold[i]
+            i = s.t[m].scratch_task
+            hopeless = s.t[i].hopeless_hold
             lift(w, s, i)
-            if not attempt(t, w, s, out, which, ours, i, now, threshold, window):
+            if not attempt(w, s, which, ours, i, now):
                 starve(s, i)
             elif hopeless:
-                s.favoured[i] = True
-                s.count[N_FAVOURED] += 1
-        fill(t, w, s, out, which, ours, n_taken, fresh_room, now, threshold, window)
-    make_reservations(t, w, s, out, now)
+                s.t[i].favoured = 1
+                s.counts[N_FAVOURED] += 1
+        fill(w, s, which, ours, n_taken, fresh_room, now)
+    make_reservations(w, s, live, now)
 
 
 @compiled
-def run(
-    t: Tasks, w: World, s: State, out: Out, which: int, ours: bool, threshold: float, window: F64
-) -> None:
+def run(w: World, s: State, which: int, ours: bool) -> None:
     """Replay all tasks; a task that no worker could ever run (group -1) is not queued."""
-    n, p = t.arrival.shape[0], 0
+    n, p = s.t.shape[0], 0
     now = -np.inf
     while True:
-        arrives = t.arrival[p] if p < n else np.inf
-        ends = s.heap_time[0] if s.count[N_HEAP] else np.inf
+        arrives = s.t[p].arrival if p < n else np.inf
+        ends = s.t[0].heap_time if s.counts[N_HEAP] else np.inf
         if min(arrives, ends) < np.inf:
             now = min(arrives, ends)
-        elif s.count[N_GROWN] == 0:
+        elif s.counts[N_GROWN] == 0:
             # Nothing runs, nothing will come, and no worker has room that the queue has not seen.
             break
-        while s.count[N_HEAP] and s.heap_time[0] <= now:
-            end(t, w, s, out, heap_pop(s), now, threshold, window)
-        while p < n and t.arrival[p] <= now:
-            if t.group[p] >= 0:
-                s.fresh[s.count[N_FRESH]] = p
-                s.count[N_FRESH] += 1
+        while s.counts[N_HEAP] and s.t[0].heap_time <= now:
+            end(w, s, heap_pop(s), now)
+        while p < n and s.t[p].arrival <= now:
+            if s.t[p].group >= 0:
+                s.t[s.counts[N_FRESH]].fresh = p
+                s.counts[N_FRESH] += 1
             p += 1
-        place(t, w, s, out, which, ours, now, threshold, window)
+        place(w, s, which, ours, now)
 
 
 @compiled

@@ -1,4 +1,4 @@
-"""What would have happened: a workload on a cluster under a policy and a queue order, through the real kernel.
+"""What would have happened: a workload on machines under a policy and a queue order, by the real kernel.
 
 Placements are decided on a `WorkerTable` of the replay's own, by the production selection (`numba_api`) or by
 another policy of `aod.policies`; the queue is the master's (see `_replay_njit`). A task runs for::
@@ -15,16 +15,17 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from aod._njit import F64, I8, I64
-from aod._replay_njit import COUNTS, DECISIONS, FAILURES, STARVING_FROM, Out, State, Tasks, adopt, run
+from aod._replay_njit import COUNTS, DECISIONS, FAILURES, GROUP, STARVING_FROM, TASK, State, adopt, run
 from aod.components import ENERGY_WEIGHTS
 from aod.history import History
-from aod.policies import FALLBACKS, Policy, World
+from aod.policies import FALLBACKS, WORKER, Policy, World
 from aod.stats import OVERLOAD_THRESHOLD
 from rtscore.params import GAParams
 from rtscore.scheduler import RTSScheduler
@@ -100,7 +101,7 @@ class Workload:
         n = len(self.task_ids)
         for field in fields(self)[1:]:
             dtype = np.int8 if field.name == "type" else np.float64
-            array = np.ascontiguousarray(getattr(self, field.name), dtype)
+            array: NDArray[Any] = np.ascontiguousarray(getattr(self, field.name), dtype)
             if array.shape != (n,):
                 raise ValueError(f"{field.name} has shape {array.shape}; ({n},) is allowed")
             if field.name in ("cpu", "memory", "gpu", "storage"):
@@ -126,7 +127,9 @@ class Workload:
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """A replay in numbers. A task that never ran missed its deadline; the other figures are of those that ran.
+    """A replay in numbers.
+
+    A task that never ran missed its deadline; the other figures are of those that ran.
 
     Parameters
     ----------
@@ -210,7 +213,7 @@ class Replay:
         return float(self.overload_s.sum() / (len(self.machines) * (high - low))) if high > low else 0.0
 
     def energy(self, reference_s: F64 | None = None) -> float:
-        """Resource-seconds used as a multiple of those of runs of `reference_s`, shape (n,); base_s if None."""
+        """Resource-seconds used over those of runs of `reference_s`, shape (n,); of `base_s` when None."""
         load, ran = self.workload, self.ran
         rate = load.request[:, :3] @ np.array(ENERGY_WEIGHTS)
         wanted = float((rate * (load.base_s if reference_s is None else reference_s))[ran].sum())
@@ -292,8 +295,8 @@ class Scores:
 class Replayer:
     """A workload on machines, prepared once and replayed any number of times.
 
-    `run` may be called from several threads at once: each run has a table of its own (0.2 ms for 100 workers),
-    and the compiled loop releases the GIL.
+    `run` may be called from several threads at once: each run has a table of its own (0.2 ms for 100
+    workers), and the compiled loop releases the GIL.
 
     Parameters
     ----------
@@ -301,9 +304,7 @@ class Replayer:
         Hopeful by deadline and hopeless by arrival (ours), or all by arrival, deadline, or deadline - τ.
     """
 
-    def __init__(
-        self, machines: Machines, workload: Workload, order: QueueOrder = QueueOrder.OURS
-    ) -> None:
+    def __init__(self, machines: Machines, workload: Workload, order: QueueOrder = QueueOrder.OURS) -> None:
         self.machines = machines
         self.workload = workload
         self.order = order
@@ -315,28 +316,34 @@ class Replayer:
         group = group.reshape(-1).astype(np.int32)
         totals = np.rint(machines.totals / _QUANTUM) * _QUANTUM
         group[~_possible(request, totals)] = -1
-        self._totals = totals
-        self._tasks = Tasks(
-            arrival=arrival,
-            type=workload.type,
-            request=np.ascontiguousarray(request),
-            tau=tau,
-            deadline=workload.deadline,
-            base_s=workload.base_s,
-            group=group,
-            latest_start=latest_start,
-            by_latest=np.argsort(latest_start, kind="stable"),
-            starving_at=starving_at,
-            by_starving=np.argsort(starving_at, kind="stable"),
-        )
+        self._request = np.ascontiguousarray(request)
+        self._groups = np.zeros(int(group.max(initial=0)) + 1, GROUP)
+        self._groups["unreservable"] = -1
+        tasks = np.zeros(n, TASK)
+        for name in ("arrival", "cpu", "gpu", "storage", "tau", "deadline", "base_s", "type"):
+            tasks[name] = getattr(workload, name)
+        tasks["gib"], tasks["group"] = workload.memory, group
+        tasks["latest_start"], tasks["by_latest"] = latest_start, np.argsort(latest_start, kind="stable")
+        tasks["starving_at"], tasks["by_starving"] = starving_at, np.argsort(starving_at, kind="stable")
+        for name in ("start", "finish", "found_cpu", "found_gib", "found_gpu", "found_load"):
+            tasks[name] = np.nan
+        for name in ("worker", "reserved", "next_run", "previous_run"):
+            tasks[name] = -1
+        self._tasks = tasks
+        workers = np.zeros(len(machines), WORKER)
+        for k, name in enumerate(("total_cpu", "total_gib", "total_gpu", "total_storage")):
+            workers[name] = totals[:, k]
+        workers["over_since"], workers["open"] = np.inf, 1
+        workers["first_run"] = workers["last_run"] = -1
+        self._workers = workers
         key = {QueueOrder.FIFO: arrival, QueueOrder.LEAST_LAXITY: latest_start}.get(order, workload.deadline)
-        self._at = np.array([np.argsort(key, kind="stable"), np.arange(n)])
-        self._place = np.empty_like(self._at)
-        for k in range(2):
-            self._place[k, self._at[k]] = np.arange(n)
+        self._order = np.empty((2, 2, n), np.int64)
+        for k, at in enumerate((np.argsort(key, kind="stable"), np.arange(n))):
+            self._order[k, 1] = at
+            self._order[k, 0, at] = np.arange(n)
         first, last = (arrival[0], arrival[-1]) if n else (0.0, 0.0)
         # When all arrive at once the window ends with the last finish.
-        self._window = np.array([first, last if last > first else np.inf])
+        self._window = np.array([first, last if last > first else np.inf, OVERLOAD_THRESHOLD])
 
     def run(
         self, policy: Policy = Policy.RTS, params: GAParams | Scores | None = None, *, seed: int = 0
@@ -351,7 +358,7 @@ class Replayer:
         seed : int
             Of the random policies.
         """
-        machines, n = self.machines, len(self.workload)
+        machines = self.machines
         if not isinstance(params, Scores):
             params = Scores.of(params or GAParams.default(), machines.worker_ids)
         began = time.perf_counter()
@@ -365,7 +372,8 @@ class Replayer:
         handle = scheduler.policy.handle
         adopt(handle, params.weights, params.affinity_tw, params.penalty_w)
         columns = table.columns()
-        memory_ = np.zeros(2, np.int64)
+        counts = np.zeros(2, np.int64)
+        workers = self._workers.copy()
         world = World(
             table=table.handle,
             policy=handle,
@@ -374,78 +382,47 @@ class Replayer:
             gpu=columns["gpu_avail"],
             storage=columns["storage_avail"],
             load=columns["load"],
-            open=np.ones(len(machines), np.bool_),
-            totals=self._totals,
+            workers=workers,
             slowdown_tw=machines.slowdown_tw,
             theta=machines.theta,
-            memory=memory_,
-            # xorshift must not begin with 0.
-            rng=np.array([2 * seed + 0x9E3779B97F4A7C15 | 1], np.uint64),
+            memory=counts,
+            # Odd, since xorshift must not begin with 0.
+            rng=np.array([2 * seed + 0x9E3779B97F4A7C15], np.uint64),
         )
         state = self._state()
-        out = Out(
-            start=np.full(n, np.nan),
-            finish=np.full(n, np.nan),
-            worker=np.full(n, -1, np.int64),
-            found=np.full((n, 4), np.nan),
-            overload_s=np.zeros(len(machines)),
-        )
-        ours = self.order is QueueOrder.OURS
-        run(self._tasks, world, state, out, int(policy), ours, OVERLOAD_THRESHOLD, self._window)
-        low, high = self._window.tolist()
+        run(world, state, int(policy), self.order is QueueOrder.OURS)
+        tasks = state.t
+        low, high, _ = self._window.tolist()
         if high == np.inf:
-            high = float(np.nanmax(out.finish)) if (out.worker >= 0).any() else low
+            high = float(np.nanmax(tasks["finish"])) if (tasks["worker"] >= 0).any() else low
         return Replay(
             machines=machines,
             workload=self.workload,
-            worker=out.worker,
-            start=out.start,
-            finish=out.finish,
-            found=out.found,
-            overload_s=out.overload_s,
+            worker=tasks["worker"].copy(),
+            start=tasks["start"].copy(),
+            finish=tasks["finish"].copy(),
+            found=np.column_stack([tasks[f"found_{name}"] for name in ("cpu", "gib", "gpu", "load")]),
+            overload_s=workers["overload_s"].copy(),
             window=(low, high),
-            decisions=int(state.count[DECISIONS]),
-            fallbacks=int(memory_[FALLBACKS]),
+            decisions=int(state.counts[DECISIONS]),
+            fallbacks=int(counts[FALLBACKS]),
             seconds=time.perf_counter() - began,
         )
 
     def _state(self) -> State:
-        n, workers = len(self.workload), len(self.machines)
-        leaves = 1 << max(n - 1, 1).bit_length()
-        groups = int(self._tasks.group.max(initial=0)) + 1
+        leaves = 1 << max(len(self.workload) - 1, 1).bit_length()
         count = np.zeros(COUNTS, np.int64)
-        count[STARVING_FROM] = n
+        count[STARVING_FROM] = len(self.workload)
         return State(
+            t=self._tasks.copy(),
+            request=self._request,
+            groups=self._groups.copy(),
             tree=np.full((2, 2 * leaves, 4), np.inf),
-            place=self._place,
-            at=self._at,
-            status=np.zeros(n, np.int8),
-            starving=np.zeros(n, np.bool_),
-            reserved=np.full(n, -1, np.int64),
-            hopeless_hold=np.zeros(n, np.bool_),
-            favoured=np.zeros(n, np.bool_),
-            review_at=np.zeros(n),
-            held=np.zeros(workers + 1, np.int64),
-            group_size=np.zeros(groups, np.int64),
-            group_fresh=np.zeros(groups, np.int64),
-            group_failed=np.zeros(groups, np.int64),
-            group_skipped=np.zeros(groups, np.int64),
-            group_unreservable=np.full(groups, -1, np.int64),
-            next_run=np.full(n, -1, np.int64),
-            previous_run=np.full(n, -1, np.int64),
-            first_run=np.full(workers, -1, np.int64),
-            last_run=np.full(workers, -1, np.int64),
-            heap_time=np.zeros(n + 1),
-            heap_task=np.zeros(n + 1, np.int64),
-            is_grown=np.zeros(workers, np.bool_),
-            grown=np.zeros(workers + 1, np.int64),
-            taken=np.zeros(workers + 1, np.int64),
-            fresh=np.zeros(n + 1, np.int64),
-            over_since=np.full(workers, np.inf),
-            scratch_time=np.zeros(n + 1),
-            scratch_task=np.zeros(n + 1, np.int64),
+            order=self._order,
+            held=np.zeros(len(self.machines) + 1, np.int64),
             failed=np.zeros((FAILURES, 4)),
-            count=count,
+            counts=count,
+            window=self._window,
         )
 
 
