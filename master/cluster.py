@@ -300,6 +300,6 @@ class Cluster:
             held = "" if job is None else f"; worker {status.worker_id} has not ended it yet"
             return f"{status.reason}{held}"
         where = f"{status.state.value} on worker {status.worker_id}, attempt {status.attempt}"
-        if status.sla_success is not None:
+        if status.state is TaskState.COMPLETED:
             where += f"; deadline {'met' if status.sla_success else 'missed'}"
         return f"{where}: {status.reason}" if status.reason else where

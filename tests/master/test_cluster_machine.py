@@ -257,7 +257,8 @@ class Machine(RuleBasedStateMachine):
             assert attempt.worker_id == result.worker_id
             assert attempt.end in (AttemptEnd.COMPLETED, AttemptEnd.FAILED)
             assert attempt.assigned_at <= result.started_at <= result.finished_at
-            assert result.sla_success == (result.finished_at <= store.specs[task_id].deadline)
+            in_time = result.finished_at <= store.specs[task_id].deadline
+            assert result.sla_success == (result.success and in_time)
             assert store.statuses[task_id].state in (TaskState.COMPLETED, TaskState.FAILED)
 
     @invariant()

@@ -293,8 +293,14 @@ def test_an_explanation_of_a_placed_task_says_where_and_how_it_ended() -> None:
     assert world.cluster.explain(first, world.now).summary == "running on worker w, attempt 1"
     world.finish("a", success=False, exit_code=2)
     explained = world.cluster.explain(first, world.now)
-    assert explained.summary == "failed on worker w, attempt 1; deadline met: exit code 2"
+    assert explained.summary == "failed on worker w, attempt 1: exit code 2"
     assert explained.task.status.state is TaskState.FAILED
+    world.running("b", "w")
+    world.finish("b")
+    assert world.cluster.explain(first, world.now).task == world.cluster.task("a")
+    done = world.cluster.task("b")
+    assert done is not None
+    assert world.cluster.explain(done, world.now).summary == "completed on worker w, attempt 1; deadline met"
     world.running("c", "w")
     world.cancel("c")
     cancelled = world.cluster.task("c")
