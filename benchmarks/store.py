@@ -1,4 +1,4 @@
-"""Rows per second of the durable store: alone, in groups, beside a busy event loop, and what a restart reads.
+"""Rows per second made durable: alone, in the journal's groups, beside a busy loop; what a restart reads.
 
 `python -m benchmarks.store [--json] [--quick]`. Every case counts what is stored before its time counts. The
 peer is the same database class in a thread of the master, which is how `sqlite3` is used by most programs.
@@ -19,11 +19,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from master.events import InsertTask, Write
+from master.events import Effect, InsertTask, Write
+from master.journal import Journal
 from master.records import Submission, TaskSpec, TaskStatus
 from master.store.base import Store
 from master.store.database import Database
-from master.store.group import GroupCommit
 from master.store.rows import plan
 from master.store.sqlite import SqliteStore
 
@@ -88,6 +88,10 @@ def batches(callers: int, rows: int, size: int, ordered: bool) -> list[list[list
     ]
 
 
+def _nothing(effect: Effect) -> None:
+    """Deliver an effect to nobody: these cases have only writes."""
+
+
 async def _handlers(stop: asyncio.Event) -> int:
     """Handlers in turn, each computing for a slice of its thread's own time; how many there were."""
     count = 0
@@ -105,12 +109,14 @@ async def _case(
 ) -> dict[str, Any]:
     others_before = _cpu_s(resource.RUSAGE_CHILDREN)
     await store.open()
-    group, latencies = GroupCommit(store), list[float]()
+    journal, latencies = Journal(store, deliver=_nothing, before=lambda: None), list[float]()
+    running = asyncio.create_task(journal.run())
 
     async def caller(mine: list[list[Write]]) -> None:
         for batch in mine:
             before = time.perf_counter()
-            await group.write(batch)
+            journal.append(batch)
+            await journal.durable()
             latencies.append(time.perf_counter() - before)
 
     stop = asyncio.Event()
@@ -120,6 +126,8 @@ async def _case(
     seconds, cpu_s = time.perf_counter() - begun, _cpu_s() - used
     stop.set()
     handlers = await load if load is not None else None
+    journal.close()
+    await running
     rows = sum(len(batch) for mine in work for batch in mine)
     stored = sum((await store.count_tasks()).values())
     if stored != rows:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, islice
 
@@ -27,6 +26,7 @@ from master.store.base import TaskQuery
 from master.timed import DecisionLatency
 from rtscore.explain import WorkerTerms
 from rtscore.rpc import cluster_pb2, scheduler_pb2
+from rtscore.task_ids import new_task_id
 
 PAGE_DEFAULT = 100
 PAGE_MAX = 1_000
@@ -49,7 +49,7 @@ def submission(spec: scheduler_pb2.TaskSpec) -> Submission:
     """A client's task; makes an id when none is given."""
     task_id = spec.task_id
     return Submission(
-        task_id or uuid.uuid4().hex,
+        task_id or new_task_id(),
         spec.user_id,
         spec.command,
         spec.docker_image,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -25,6 +24,7 @@ from rtscore.client.types import (
     WorkerInfo,
 )
 from rtscore.rpc import cluster_pb2, scheduler_pb2
+from rtscore.task_ids import new_task_id
 
 T = TypeVar("T")
 
@@ -219,7 +219,7 @@ class Outcomes:
 
 def _spec(spec: TaskSpec) -> scheduler_pb2.TaskSpec:
     fields = msgspec.structs.asdict(spec)
-    fields["task_id"] = spec.task_id or uuid.uuid4().hex
+    fields["task_id"] = spec.task_id or new_task_id()
     return scheduler_pb2.TaskSpec(**fields)
 
 
