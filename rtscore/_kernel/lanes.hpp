@@ -17,7 +17,7 @@
 
 #include "risk.hpp"
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(RTS_ONE_VARIANT)
+#if defined(__x86_64__) && defined(__GNUC__)
 #define RTS_X86_VARIANTS 1
 #endif
 
@@ -135,12 +135,23 @@ struct WorkerArrays {
     return *std::min_element(least, least + 8);
 }
 
+// How many are at most the limit: most often so few that the loop over all of them can be saved.
+[[gnu::always_inline]] inline std::size_t within_body(const double* x, std::size_t count, double limit) {
+    std::int64_t within[8] = {};
+    for (std::size_t i = 0; i < count; i += 8)
+        for (std::size_t k = 0; k < 8; ++k) within[k] += x[i + k] <= limit;
+    std::int64_t sum = 0;
+    for (const std::int64_t n : within) sum += n;
+    return static_cast<std::size_t>(sum);
+}
+
 struct Lanes {
     const char* name;
     double (*bounds)(const Query&, const SummaryArrays&, std::size_t, double*);
     double (*leaf)(const Query&, const WorkerArrays&, double, std::size_t, double*);
     void (*amounts)(const WorkerArrays&, Summary&);
     double (*statics)(const WorkerArrays&, double);
+    std::size_t (*within)(const double*, std::size_t, double);
 };
 
 #define RTS_VARIANT(suffix, attributes)                                                                              \
@@ -153,7 +164,11 @@ struct Lanes {
     }                                                                                                                \
     attributes inline void amounts_##suffix(const WorkerArrays& a, Summary& s) { amounts_body(a, s); }               \
     attributes inline double statics_##suffix(const WorkerArrays& a, double beta) { return statics_body(a, beta); }  \
-    inline const Lanes lanes_##suffix{#suffix, bounds_##suffix, leaf_##suffix, amounts_##suffix, statics_##suffix};
+    attributes inline std::size_t within_##suffix(const double* x, std::size_t n, double limit) {                    \
+        return within_body(x, n, limit);                                                                             \
+    }                                                                                                                \
+    inline const Lanes lanes_##suffix{#suffix,           bounds_##suffix,  leaf_##suffix,                            \
+                                      amounts_##suffix,  statics_##suffix, within_##suffix};
 
 RTS_VARIANT(baseline, )
 #ifdef RTS_X86_VARIANTS

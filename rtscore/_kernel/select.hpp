@@ -88,8 +88,10 @@ class Search {
         if (!(least <= best.risk)) return;
         const std::size_t first = likeliest(x.by_leaf, bounds, from, count, least);
         if (worth(x.by_leaf, from + first, least, best)) leaf(from + first);
+        bounds[first] = std::numeric_limits<double>::infinity();
+        if (lanes.within(bounds, count, best.risk) == 0) return;
         for (std::size_t i = 0; i < count; ++i)
-            if (i != first && worth(x.by_leaf, from + i, bounds[i], best)) leaf(from + i);
+            if (worth(x.by_leaf, from + i, bounds[i], best)) leaf(from + i);
     }
 
     void leaf(std::size_t number) {
@@ -100,12 +102,16 @@ class Search {
         alignas(64) double bounds[kLeaf];
         const double least = lanes.leaf(q, x.workers(number, q.request.type), stretch, count, bounds);
         if (!(least <= best.risk)) return;
-        // The likeliest first: after it few others are worth their divisions.
-        std::size_t first = 0;
-        while (bounds[first] != least) ++first;
-        worker(base + first);
+        // The likeliest first, of equal ones the lowest slot: after it few others are worth their divisions.
+        std::size_t first = count;
         for (std::size_t i = 0; i < count; ++i)
-            if (bounds[i] <= best.risk && i != first) worker(base + i);
+            if (bounds[i] == least && (first == count || x.slot[base + i] < x.slot[base + first])) first = i;
+        worker(base + first);
+        bounds[first] = std::numeric_limits<double>::infinity();
+        if (lanes.within(bounds, count, best.risk) == 0) return;
+        for (std::size_t i = 0; i < count; ++i)
+            if (bounds[i] < best.risk || (bounds[i] == best.risk && (best.slot < 0 || x.slot[base + i] < best.slot)))
+                worker(base + i);
     }
 
     void worker(std::size_t p) {
