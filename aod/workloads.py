@@ -18,10 +18,10 @@ from rtscore.tasks import DEFAULT_SLA_MULTIPLIER, DEFAULT_TAU, TASK_TYPES
 # there is one.
 _TYPES: tuple[tuple[float, tuple[tuple[float, float], ...]], ...] = (
     (0.38, ((0.5, 2.0), (0.5, 4.0), (0.0, 0.0), (0.0, 10.0))),
-    (0.22, ((4.5, 8.0), (1.0, 8.0), (0.0, 0.0), (0.0, 20.0))),
+    (0.23, ((4.5, 8.0), (1.0, 8.0), (0.0, 0.0), (0.0, 20.0))),
     (0.16, ((1.0, 4.0), (8.5, 24.0), (0.0, 0.0), (0.0, 50.0))),
     (0.125, ((1.0, 4.0), (2.0, 8.0), (0.5, 1.0), (0.0, 20.0))),
-    (0.025, ((4.5, 8.0), (16.0, 32.0), (2.5, 4.0), (10.0, 100.0))),
+    (0.015, ((4.5, 8.0), (16.0, 32.0), (2.5, 4.0), (10.0, 100.0))),
     (0.09, ((0.0, 4.0), (1.0, 8.0), (0.0, 0.0), (0.0, 50.0))),
 )
 
@@ -40,9 +40,9 @@ _IDENTICAL = _SHAPES[2]
 THETA = (0.2, 0.1, 0.2, 0.3)
 """The planted sensitivities: a full worker is 30 % slower."""
 
-_NOISE = 0.1
+_NOISE = 0.5
 # Spread of log speeds: of workers, and of a type on a worker beyond that.
-_WORKER_SPREAD, _PAIR_SPREAD = 0.4, 0.25
+_WORKER_SPREAD, _PAIR_SPREAD = 0.5, 0.3
 
 
 class Pattern(StrEnum):
@@ -65,7 +65,7 @@ _SWING, _DAYS = 0.8, 2.0
 def make_machines(n: int, seed: int, *, identical: bool = False) -> Machines:
     """A cluster of n workers.
 
-    Heterogeneous: four sizes, and speeds planted per worker (log-normal, spread 0.4) and type on it (0.25);
+    Heterogeneous: four sizes, and speeds planted per worker (log-normal, spread 0.5) and type on it (0.3);
     the mean slowdown of a type is 1. Identical: one size with 8 devices, all of speed 1.
     """
     rng = np.random.default_rng([seed, n, 11])
@@ -101,9 +101,10 @@ def make_workload(
     Parameters
     ----------
     load : float
-        Of the resource that is asked most, relative to what there is: the resource-seconds that the tasks
-        need on average workers (their runtime there with the stretch of a worker that is busy to this degree,
-        but at most full) over what the cluster has in the span of the arrivals. 0.7 is 70 %.
+        Of the resource that is asked most: what the tasks need (resource-seconds on average workers, with the
+        stretch of one that is busy to this degree, at most full) over what the cluster can do in the span of
+        the arrivals (amount times speed, summed over workers). 0.7 is 70 %; a policy that does not prefer
+        fast workers needs more than that of the cluster.
     start : float
         The first instant, in Unix seconds.
     """
@@ -141,6 +142,8 @@ def span_for(request: F64, base_s: F64, machines: Machines, load: float) -> floa
     ratios = np.divide(request[:, :3], free, out=np.zeros((len(request), 3)), where=free > 0.0)
     stretch = 1.0 + ratios @ machines.theta[:3] + machines.theta[3] * busy
     need = (request * (base_s * stretch)[:, None]).sum(axis=0)
+    # A worker of double speed does double work.
+    totals = (machines.totals * (1.0 / machines.slowdown_tw).mean(axis=0)[:, None]).sum(axis=0)
     has = totals > 0.0
     return float((need[has] / totals[has]).max() / load)
 
