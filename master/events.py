@@ -7,6 +7,7 @@ import msgspec
 from master.records import (
     AttemptEnd,
     AttemptRecord,
+    ParamsVersion,
     ResultRecord,
     Snapshot,
     StoredTask,
@@ -204,8 +205,22 @@ class PutTau(msgspec.Struct, frozen=True):
     tau: float
 
 
+class InsertParams(msgspec.Struct, frozen=True):
+    """Parameters were put to use; not the core's: the shell asks for it."""
+
+    record: ParamsVersion
+
+
 Write = (
-    InsertTask | UpdateTask | InsertAttempt | EndAttempt | InsertResult | PutWorker | RemoveWorker | PutTau
+    InsertTask
+    | UpdateTask
+    | InsertAttempt
+    | EndAttempt
+    | InsertResult
+    | PutWorker
+    | RemoveWorker
+    | PutTau
+    | InsertParams
 )
 
 

@@ -149,6 +149,41 @@ class WorkerRecord(msgspec.Struct, frozen=True):
     registered_at: float = 0.0
 
 
+class ParamsReason(StrEnum):
+    """How a parameter version came to be used."""
+
+    INITIAL = "initial"
+    ACCEPTED = "accepted"
+    ROLLBACK = "rollback"
+    AUTO_ROLLBACK = "auto-rollback"
+    MANUAL = "manual"
+
+
+class ParamsVersion(msgspec.Struct, frozen=True):
+    """A parameter set that was put to use.
+
+    Attributes
+    ----------
+    version : int
+        Counted from 1; the highest is the one in use.
+    created_at : float
+        Unix seconds.
+    replaced : int
+        The version that was in use before; 0 for the first.
+    params : str
+        JSON in the layout of the parameter file.
+    evidence : str
+        JSON of what spoke for it: an object, which may be empty.
+    """
+
+    version: int
+    created_at: float
+    replaced: int
+    reason: ParamsReason
+    params: str
+    evidence: str = "{}"
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """What a master needs to go on after a restart.
 

@@ -3,12 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from master.events import Write
-from master.records import AttemptRecord, ResultRecord, Snapshot, StoredTask, TaskState
+from master.records import AttemptRecord, ParamsVersion, ResultRecord, Snapshot, StoredTask, TaskState
+
+KEPT_VERSIONS = 50
+"""Parameter versions that a store keeps, the newest."""
+
+HISTORY_FIELDS = (
+    "task_id",
+    "worker_id",
+    "type",
+    "arrival",
+    "deadline",
+    "actual_start",
+    "actual_finish",
+    "actual_runtime_s",
+    "sla_success",
+    "cpu_used",
+    "memory_used",
+    "gpu_used",
+    "storage_used",
+    "load_at_start",
+    "tau",
+    "sla_multiplier",
+    "cpu_available",
+    "memory_available",
+    "gpu_available",
+    "succeeded",
+)
+"""The columns of a history, under the names that learning has for them; used is what was requested."""
 
 
 class TaskQuery(msgspec.Struct, frozen=True):
@@ -48,8 +75,9 @@ class Store(Protocol):
     async def commit(self, writes: Sequence[Write]) -> None:
         """Make all of the writes durable, or none.
 
-        Inserting a task, an attempt or a result that exists, or updating a task or ending an attempt that
-        does not, fails the commit: the core never asks for it, so it would be a bug or a second master.
+        Inserting a task, an attempt, a result or a parameter version that exists, or updating a task or
+        ending an attempt that does not, fails the commit: nobody asks for it, so it would be a bug or a
+        second master. Of the parameter versions the `KEPT_VERSIONS` of highest number stay.
         Ending an attempt again replaces its end. Putting replaces, and removing what is not there is nothing.
         Numbers and text come back equal; numpy's scalars are numbers.
 
@@ -93,6 +121,22 @@ class Store(Protocol):
 
     async def count_tasks(self) -> dict[TaskState, int]:
         """How many tasks are in each state; a state without tasks is not in the answer."""
+        ...
+
+    async def history(self, since: float, until: float) -> dict[str, list[Any]]:
+        """Recorded outcomes with since <= finish < until, as columns of equal length named `HISTORY_FIELDS`.
+
+        Each joins a result with its task and with the attempt that it is of. Oldest finish first, ties by
+        task id.
+        """
+        ...
+
+    async def params_versions(self, limit: int) -> list[ParamsVersion]:
+        """The newest parameter versions, highest number first; a limit below 1 gives none."""
+        ...
+
+    async def params_version(self, version: int) -> ParamsVersion | None:
+        """One parameter version; None when it is not kept, or never was."""
         ...
 
 

@@ -12,7 +12,9 @@ from master.store.rows import Row, Runs
 from master.store.schema import (
     APPLICATION_ID,
     ATTEMPT_COLUMNS,
+    HISTORY_COLUMNS,
     MIGRATIONS,
+    PARAMS_COLUMNS,
     RESULT_COLUMNS,
     TASK_COLUMNS,
     WORKER_COLUMNS,
@@ -46,8 +48,21 @@ STATEMENTS = {
     "put_worker": _insert("worker_registry", WORKER_COLUMNS).replace("INSERT", "REPLACE", 1),
     "remove_worker": "DELETE FROM worker_registry WHERE worker_id = ?",
     "put_tau": "REPLACE INTO tau_store (task_type, tau) VALUES (?, ?)",
+    "insert_params": _insert("params_versions", PARAMS_COLUMNS),
+    "prune_params": (
+        "DELETE FROM params_versions WHERE version <="
+        " (SELECT version FROM params_versions ORDER BY version DESC LIMIT 1 OFFSET ?)"
+    ),
 }
 """What each kind of run executes for each of its rows."""
+
+# From the outcomes of the window to the rest: left to itself SQLite may begin with the largest table.
+HISTORY = (
+    f"SELECT {HISTORY_COLUMNS} FROM results r INDEXED BY results_by_completion"
+    " CROSS JOIN tasks t ON t.task_id = r.task_id"
+    " CROSS JOIN assignments a ON a.task_id = r.task_id AND a.attempt = r.attempt"
+    " WHERE r.completed_at >= ? AND r.completed_at < ? ORDER BY r.completed_at, r.task_id"
+)
 
 _KEYS: dict[str, tuple[str, Callable[[Row], Row], str]] = {
     "insert_task": ("tasks WHERE task_id = ?", lambda row: row[:1], "task {!r}"),
@@ -63,6 +78,7 @@ _KEYS: dict[str, tuple[str, Callable[[Row], Row], str]] = {
         "attempt {1} of task {0!r}",
     ),
     "insert_result": ("results WHERE task_id = ?", lambda row: row[:1], "the result of task {!r}"),
+    "insert_params": ("params_versions WHERE version = ?", lambda row: row[:1], "parameter version {}"),
 }
 
 
@@ -205,6 +221,20 @@ class Database:
     def count_tasks(self) -> Iterator[Part]:
         """A row (state, number of tasks) for each state that occurs."""
         yield from self._parts("counts", "SELECT status, count(*) FROM tasks GROUP BY status", ())
+
+    def history(self, since: float, until: float) -> Iterator[Part]:
+        """Rows of `HISTORY_COLUMNS` of what finished in [since, until), oldest first."""
+        yield from self._parts("history", HISTORY, (since, until))
+
+    def params_versions(self, limit: int) -> Iterator[Part]:
+        """Rows of the newest parameter versions."""
+        sql = f"SELECT {PARAMS_COLUMNS} FROM params_versions ORDER BY version DESC LIMIT ?"
+        yield from self._parts("params_versions", sql, (limit,))
+
+    def params_version(self, version: int) -> Iterator[Part]:
+        """The row of one parameter version, if it is kept."""
+        sql = f"SELECT {PARAMS_COLUMNS} FROM params_versions WHERE version = ?"
+        yield from self._parts("params_versions", sql, (version,))
 
     def _parts(self, name: str, sql: str, arguments: Row) -> Iterator[Part]:
         cursor = self._connection.execute(sql, tuple(arguments))

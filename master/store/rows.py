@@ -14,6 +14,7 @@ from msgspec.structs import astuple
 from master.events import (
     EndAttempt,
     InsertAttempt,
+    InsertParams,
     InsertResult,
     InsertTask,
     PutWorker,
@@ -24,6 +25,8 @@ from master.events import (
 from master.records import (
     AttemptEnd,
     AttemptRecord,
+    ParamsReason,
+    ParamsVersion,
     ResultRecord,
     StoredTask,
     Submission,
@@ -32,7 +35,7 @@ from master.records import (
     TaskStatus,
     WorkerRecord,
 )
-from master.store.base import StoreConflictError
+from master.store.base import HISTORY_FIELDS, KEPT_VERSIONS, StoreConflictError
 
 Row: TypeAlias = Sequence[Any]
 Runs: TypeAlias = list[tuple[str, list[Row]]]
@@ -61,6 +64,7 @@ def plan(writes: Sequence[Write]) -> Runs:
     results: dict[str, ResultRecord] = {}
     workers: dict[str, WorkerRecord | None] = {}
     taus: dict[str, float] = {}
+    versions: dict[int, ParamsVersion] = {}
     for write in writes:
         if isinstance(write, InsertTask):
             task_id = write.spec.submission.task_id
@@ -95,6 +99,10 @@ def plan(writes: Sequence[Write]) -> Runs:
             workers[write.record.worker_id] = write.record
         elif isinstance(write, RemoveWorker):
             workers[write.worker_id] = None
+        elif isinstance(write, InsertParams):
+            if write.record.version in versions:
+                raise StoreConflictError(f"parameter version {write.record.version} is inserted twice")
+            versions[write.record.version] = write.record
         else:
             taus[write.task_type] = write.tau
     runs: Runs = [
@@ -106,6 +114,8 @@ def plan(writes: Sequence[Write]) -> Runs:
         ("put_worker", [_worker_row(worker) for worker in workers.values() if worker is not None]),
         ("remove_worker", [(worker_id,) for worker_id, worker in workers.items() if worker is None]),
         ("put_tau", list(taus.items())),
+        ("insert_params", [astuple(record) for record in versions.values()]),
+        ("prune_params", [(KEPT_VERSIONS,)] if versions else []),
     ]
     return [run for run in runs if run[1]]
 
@@ -125,6 +135,20 @@ def _worker_row(record: WorkerRecord) -> Row:
     row = list(astuple(record))
     row[6] = _json.encode(record.executors).decode()
     return row
+
+
+def history_of(rows: Sequence[Row]) -> dict[str, list[Any]]:
+    """Rows of `HISTORY_COLUMNS` as columns; truth values become such."""
+    columns: list[list[Any]] = list(map(list, zip(*rows, strict=True))) or [[] for _ in HISTORY_FIELDS]
+    found = dict(zip(HISTORY_FIELDS, columns, strict=True))
+    for name in ("sla_success", "succeeded"):
+        found[name] = list(map(bool, found[name]))
+    return found
+
+
+def params_of(row: Row) -> ParamsVersion:
+    """The parameter version of a row of `PARAMS_COLUMNS`."""
+    return ParamsVersion(*[*row[:3], ParamsReason(row[3]), *row[4:]])
 
 
 def task_of(row: Row) -> StoredTask:

@@ -37,6 +37,15 @@ WORKER_COLUMNS = (
     " registered_at"
 )
 
+PARAMS_COLUMNS = "version, created_at, replaced, reason, params, evidence"
+
+# In the order of `master.store.base.HISTORY_FIELDS`.
+HISTORY_COLUMNS = (
+    "r.task_id, r.worker_id, t.task_type, t.created_at, t.deadline, r.started_at, r.completed_at,"
+    " r.runtime_s, r.sla_success, t.req_cpu, t.req_memory, t.req_gpu, t.req_storage, a.load_at_start, t.tau,"
+    " t.sla_multiplier, a.cpu_avail, a.memory_avail, a.gpu_avail, r.success"
+)
+
 _VERSION_1 = (
     """
     CREATE TABLE tasks (
@@ -126,5 +135,20 @@ _VERSION_1 = (
     "INSERT INTO commits VALUES (1, 0)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1,)
+_VERSION_2 = (
+    """
+    CREATE TABLE params_versions (
+        version INTEGER PRIMARY KEY,
+        created_at REAL NOT NULL,
+        replaced INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        params TEXT NOT NULL,
+        evidence TEXT NOT NULL
+    )
+    """,
+    # For histories; results come nearly in this order, so it costs their insertion little.
+    "CREATE INDEX results_by_completion ON results (completed_at, task_id)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2)
 """`MIGRATIONS[i]` leads from version i to i + 1; a released step is never edited, only followed."""

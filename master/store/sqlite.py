@@ -26,10 +26,10 @@ from typing import Any
 
 from master.errors import StoreUnavailableError
 from master.events import Write
-from master.records import AttemptRecord, ResultRecord, Snapshot, StoredTask, TaskState
+from master.records import AttemptRecord, ParamsVersion, ResultRecord, Snapshot, StoredTask, TaskState
 from master.store.base import StoreOpenError, TaskQuery
 from master.store.channel import Channel
-from master.store.rows import attempt_of, plan, result_of, task_of, worker_of
+from master.store.rows import attempt_of, history_of, params_of, plan, result_of, task_of, worker_of
 
 LOCK_WAIT_S = 5.0
 """How long a killed master's processes are given to end their last commit."""
@@ -120,6 +120,16 @@ class SqliteStore:
 
     async def count_tasks(self) -> dict[TaskState, int]:
         return {TaskState(state): count for state, count in await self._rows("count_tasks")}
+
+    async def history(self, since: float, until: float) -> dict[str, list[Any]]:
+        return history_of(await self._rows("history", since, until))
+
+    async def params_versions(self, limit: int) -> list[ParamsVersion]:
+        return [params_of(row) for row in await self._rows("params_versions", max(0, limit))]
+
+    async def params_version(self, version: int) -> ParamsVersion | None:
+        rows = await self._rows("params_version", version)
+        return params_of(rows[0]) if rows else None
 
     async def _rows(self, operation: str, *arguments: Any) -> list[Any]:
         parts = await self._open(self._reader).request(operation, *arguments)

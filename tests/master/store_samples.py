@@ -6,10 +6,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from master.events import InsertAttempt, InsertResult, InsertTask
+from master.events import InsertAttempt, InsertParams, InsertResult, InsertTask
 from master.records import (
     AttemptEnd,
     AttemptRecord,
+    ParamsReason,
+    ParamsVersion,
     ResultRecord,
     StoredTask,
     Submission,
@@ -106,3 +108,14 @@ def worker(worker_id: str, **fields: Any) -> WorkerRecord:
         worker_id, 16.0, 64.0, 2.0, 500.0, "10.0.0.1:5000", ("process", "container"), True, 900.5
     )
     return replace(record, **fields)
+
+
+def version(number: int, **fields: Any) -> ParamsVersion:
+    record = ParamsVersion(
+        number, 1000.5 + number, number - 1, ParamsReason.ACCEPTED, '{"Theta": {"Theta1": 0.1}}', '{"n": 1}'
+    )
+    return replace(record, **fields)
+
+
+def use(number: int, **fields: Any) -> InsertParams:
+    return InsertParams(version(number, **fields))

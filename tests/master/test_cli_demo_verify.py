@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -77,7 +78,7 @@ REPORT = make_report(
 def store(tmp_path: Path) -> Path:
     path = tmp_path / "rts.db"
     with contextlib.closing(sqlite3.connect(path)) as rows, rows:
-        for statement in MIGRATIONS[0]:
+        for statement in chain.from_iterable(MIGRATIONS):
             rows.execute(statement)
         for task in TOLD:
             values = {

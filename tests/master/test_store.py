@@ -17,13 +17,22 @@ from store_samples import (
     result,
     status,
     stored,
+    use,
+    version,
     worker,
 )
 
 from master.errors import StoreUnavailableError
 from master.events import EndAttempt, PutTau, PutWorker, RemoveWorker, UpdateTask, Write
-from master.records import AttemptEnd, Snapshot, TaskState, TaskStatus
-from master.store.base import Store, StoreConflictError, StoreOpenError, TaskQuery
+from master.records import AttemptEnd, ParamsReason, Snapshot, TaskState, TaskStatus
+from master.store.base import (
+    HISTORY_FIELDS,
+    KEPT_VERSIONS,
+    Store,
+    StoreConflictError,
+    StoreOpenError,
+    TaskQuery,
+)
 
 MakeStore = Callable[[], Store]
 
@@ -35,6 +44,9 @@ async def test_a_new_store_has_nothing(store: Store) -> None:
     assert await store.attempts("a") == []
     assert await store.result("a") is None
     assert await store.count_tasks() == {}
+    assert await store.history(0.0, 1e12) == {name: [] for name in HISTORY_FIELDS}
+    assert await store.params_versions(10) == []
+    assert await store.params_version(1) is None
 
 
 async def test_every_field_survives_closing_and_opening(make_store: MakeStore) -> None:
@@ -160,13 +172,15 @@ REFUSED: dict[str, tuple[Sequence[Write], str]] = {
         "attempt 2 of task 'a'",
     ),
     "a second result": ([outcome("a", success=False)], "the result of task 'a' is stored already"),
+    "a parameter version that exists": ([use(1)], "parameter version 1 is stored already"),
+    "a parameter version twice in one commit": ([use(2), use(2)], "parameter version 2 is inserted twice"),
     "two results in one commit": ([outcome("b"), outcome("b", success=False)], "task 'b'"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
 async def test_what_does_not_fit_fails_the_whole_commit_and_names_it(store: Store, case: str) -> None:
-    await store.commit([insert("a"), place("a", 1), outcome("a"), PutTau("mixed", 10.0)])
+    await store.commit([insert("a"), place("a", 1), outcome("a"), PutTau("mixed", 10.0), use(1)])
     before = await store.load()
     writes, named = REFUSED[case]
     bystanders: list[Write] = [
@@ -384,3 +398,72 @@ async def test_an_answer_of_many_rows_comes_whole(store: Store) -> None:
     assert [task.spec for task in (await store.load()).tasks] == [write.spec for write in writes]
     assert len(await store.find_tasks([write.spec.task_id for write in writes])) == 12_000
     assert len(await store.list_tasks(TaskQuery(limit=11_000))) == 11_000
+
+
+async def test_a_history_joins_a_result_with_its_task_and_its_attempt(store: Store) -> None:
+    await store.commit([insert("a", submitted_at=1000.25), place("a", 1, load_at_start=0.9, cpu_avail=1.0)])
+    await store.commit([place("a", 2, worker_id="w8"), outcome("a", worker_id="w8", sla_success=False)])
+    columns = await store.history(1000.0, 1100.0)
+    assert tuple(columns) == HISTORY_FIELDS
+    assert {name: column[0] for name, column in columns.items()} == {
+        "task_id": "a",
+        "worker_id": "w8",
+        "type": "gpu-inference",
+        "arrival": 1000.25,
+        "deadline": 1000.25 + 25.3,
+        "actual_start": 1002.5,
+        "actual_finish": 1010.75,
+        "actual_runtime_s": 8.2,
+        "sla_success": False,
+        "cpu_used": 4.5,
+        "memory_used": 8.125,
+        "gpu_used": 0.5,
+        "storage_used": 1.75,
+        "load_at_start": 0.25,
+        "tau": 10.1,
+        "sla_multiplier": 2.5,
+        "cpu_available": 12.0,
+        "memory_available": 48.5,
+        "gpu_available": 1.5,
+        "succeeded": True,
+    }
+    assert all(len(column) == 1 for column in columns.values())
+    assert type(columns["sla_success"][0]) is type(columns["succeeded"][0]) is bool
+
+
+async def test_a_history_is_half_open_and_goes_from_the_oldest_finish_on(store: Store) -> None:
+    finishes = {"d": 10.0, "c": 30.0, "b": 20.0, "a": 20.0, "e": 9.5}
+    for task_id, finished_at in finishes.items():
+        placed = place(task_id, 2)
+        await store.commit([insert(task_id), placed, outcome(task_id, finished_at=finished_at)])
+    await store.commit([insert("unfinished"), place("unfinished", 1)])
+    columns = await store.history(10.0, 30.0)
+    assert columns["task_id"] == ["d", "a", "b"]
+    assert columns["actual_finish"] == [10.0, 20.0, 20.0]
+
+
+async def test_parameter_versions_come_back_whole_and_newest_first(make_store: MakeStore) -> None:
+    store = make_store()
+    await store.open()
+    by_hand = use(2, reason=ParamsReason.AUTO_ROLLBACK, params='{"Meta": {"wörd": "✓"}}', evidence="{}")
+    await store.commit([use(1), by_hand])
+    await store.commit([use(3)])
+    await store.close()
+    store = make_store()
+    await store.open()
+    assert await store.params_versions(2) == [version(3), by_hand.record]
+    assert await store.params_versions(0) == []
+    assert await store.params_version(2) == by_hand.record
+    assert await store.params_version(4) is None
+    await store.close()
+
+
+async def test_the_newest_fifty_parameter_versions_are_kept(store: Store) -> None:
+    assert KEPT_VERSIONS == 50
+    await store.commit([use(number) for number in range(1, 50)])
+    assert [v.version for v in await store.params_versions(99)] == list(range(49, 0, -1))
+    for number in range(50, 54):
+        await store.commit([use(number)])
+    assert [v.version for v in await store.params_versions(99)] == list(range(53, 3, -1))
+    assert await store.params_version(3) is None
+    assert await store.params_version(4) == version(4)

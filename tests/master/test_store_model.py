@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from master.events import (
     EndAttempt,
     InsertAttempt,
+    InsertParams,
     InsertResult,
     InsertTask,
     PutTau,
@@ -26,6 +27,8 @@ from master.events import (
 from master.records import (
     AttemptEnd,
     AttemptRecord,
+    ParamsReason,
+    ParamsVersion,
     ResultRecord,
     Snapshot,
     StoredTask,
@@ -35,7 +38,7 @@ from master.records import (
     TaskStatus,
     WorkerRecord,
 )
-from master.store.base import Store, StoreConflictError, TaskQuery
+from master.store.base import HISTORY_FIELDS, Store, StoreConflictError, TaskQuery
 from master.store.sqlite import SqliteStore
 
 
@@ -48,6 +51,7 @@ class Model:
     results: dict[str, ResultRecord] = field(default_factory=dict)
     workers: dict[str, WorkerRecord] = field(default_factory=dict)
     tau: dict[str, float] = field(default_factory=dict)
+    versions: dict[int, ParamsVersion] = field(default_factory=dict)
 
     def commit(self, writes: list[Write]) -> bool:
         """Whether the writes fit; only then they are made."""
@@ -89,7 +93,25 @@ class Model:
             case PutTau(task_type, tau):
                 fits = True
                 self.tau[task_type] = tau
+            case InsertParams(record):
+                fits = record.version not in self.versions
+                self.versions[record.version] = record
         return fits
+
+    def history(self, since: float, until: float) -> dict[str, list[object]]:
+        rows = []
+        for r in sorted(self.results.values(), key=lambda r: (r.finished_at, r.task_id)):
+            task, a = self.tasks.get(r.task_id), self.attempts.get((r.task_id, r.attempt))
+            if task is not None and a is not None and since <= r.finished_at < until:
+                s, given = task.spec, task.spec.submission
+                ran = (r.started_at, r.finished_at, r.runtime_s, r.sla_success)
+                used = (given.cpu, given.memory, given.gpu, given.storage)
+                found = (a.cpu_avail, a.memory_avail, a.gpu_avail)
+                names = (r.task_id, r.worker_id, s.task_type, s.submitted_at, s.deadline)
+                rows.append(
+                    (*names, *ran, *used, a.load_at_start, s.tau, s.sla_multiplier, *found, r.success)
+                )
+        return {name: [row[k] for row in rows] for k, name in enumerate(HISTORY_FIELDS)}
 
     def snapshot(self) -> Snapshot:
         open_ = sorted(key for key, record in self.attempts.items() if record.ended_at is None)
@@ -205,6 +227,12 @@ writes = st.one_of(
     st.builds(PutWorker, workers),
     st.builds(RemoveWorker, ids),
     st.builds(PutTau, ids, numbers),
+    st.builds(
+        InsertParams,
+        st.builds(
+            ParamsVersion, st.integers(1, 9), numbers, integers, st.sampled_from(ParamsReason), texts, texts
+        ),
+    ),
 )
 commits = st.lists(st.lists(writes, min_size=1, max_size=5), min_size=1, max_size=15)
 queries = st.builds(
@@ -225,6 +253,10 @@ async def check(store: Store, model: Model, asked: list[TaskQuery]) -> None:
         numbered = sorted(key for key in model.attempts if key[0] == task_id)
         assert await store.attempts(task_id) == [model.attempts[key] for key in numbered]
         assert await store.result(task_id) == model.results.get(task_id)
+    for window in ((-1.0, 1.0), (0.0, 1e300)):
+        assert await store.history(*window) == model.history(*window)
+    newest = sorted(model.versions.values(), key=lambda v: -v.version)
+    assert await store.params_versions(5) == newest[:5]
     states = [task.status.state for task in model.tasks.values()]
     assert await store.count_tasks() == {state: states.count(state) for state in set(states)}
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import resource
 import signal
@@ -15,16 +16,16 @@ from pathlib import Path
 
 import psutil
 import pytest
-from store_samples import insert, spec, status
+from store_samples import insert, outcome, place, result, spec, status, use, version
 
 from master.errors import StoreUnavailableError
 from master.events import InsertTask
 from master.records import TaskState
 from master.store.base import StoreConflictError, StoreOpenError
 from master.store.channel import Channel
-from master.store.database import STATEMENTS
+from master.store.database import HISTORY, STATEMENTS
 from master.store.rows import plan
-from master.store.schema import MIGRATIONS
+from master.store.schema import APPLICATION_ID, MIGRATIONS
 from master.store.sqlite import SqliteStore
 
 PATIENCE_S = 60.0
@@ -122,6 +123,7 @@ async def test_no_listing_scans_or_sorts_the_table(store: SqliteStore, path: Pat
         "SELECT * FROM assignments WHERE ended_at IS NULL ORDER BY task_id, attempt",
         STATEMENTS["update_task"],
         STATEMENTS["end_attempt"],
+        HISTORY,
     ]
     for sql in plans:
         steps = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", ("",) * sql.count("?"))]
@@ -154,6 +156,27 @@ async def test_a_migration_step_is_applied_once_and_whole(
     assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS) + 1,)
     assert [row[1] for row in connection.execute("PRAGMA table_info(extra)")] == ["x"]
     connection.close()
+
+
+async def test_a_file_of_version_1_keeps_its_records_and_has_a_history(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as old, old:
+        for statement in MIGRATIONS[0]:
+            old.execute(statement)
+        old.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        old.execute("PRAGMA user_version = 1")
+        for kind, rows in plan([insert("a"), place("a", 2), outcome("a")]):
+            old.executemany(STATEMENTS[kind], [[getattr(v, "value", v) for v in row] for row in rows])
+    store = SqliteStore(path)
+    await store.open()
+    try:
+        assert await store.result("a") == result("a")
+        assert (await store.history(0.0, 2000.0))["task_id"] == ["a"]
+        await store.commit([use(1)])
+        assert await store.params_versions(9) == [version(1)]
+    finally:
+        await store.close()
+    with contextlib.closing(sqlite3.connect(path)) as new:
+        assert new.execute("PRAGMA user_version").fetchone() == (2,)
 
 
 async def test_the_database_of_another_program_is_refused_and_left_alone(path: Path) -> None:
