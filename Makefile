@@ -37,6 +37,18 @@ format: .venv/dev.stamp ## let ruff mend what it can
 bench: .venv/dev.stamp ## the benchmarks under pytest-benchmark
 	$(BIN)/python -m pytest benchmarks/bench_*.py --benchmark-only $(ARGS)
 
+# The preloaded runtimes must come first in every process, and CPython's own allocator would hide errors from them.
+SANITIZED = LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so) $$(g++ -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 PYTHONMALLOC=malloc PYTHONPATH=build/sanitize:.
+KERNEL_TESTS := $(patsubst %,tests/rtscore/test_%.py,kernel_exact kernel_index table scheduler select_many explain threads tasks openb numba_api)
+
+.PHONY: sanitize
+sanitize: .venv/dev.stamp ## the kernel's tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	CMAKE_ARGS="-DRTSCORE_SANITIZE=address,undefined" SKBUILD_INSTALL_STRIP=false $(BIN)/python -m pip install --quiet \
+		--no-deps --no-build-isolation --upgrade --target build/sanitize .
+	@$(SANITIZED) $(BIN)/python -P -c 'import rtscore; assert "build/sanitize" in rtscore.__file__, rtscore.__file__'
+	$(SANITIZED) RTS_EXACT_CASES=1500 RTS_MUTATIONS=10000 $(BIN)/pytest -q -p no:cacheprovider --timeout 900 $(KERNEL_TESTS) $(ARGS)
+
 .PHONY: profile
 profile: .venv/dev.stamp ## the kernel with symbols in build/profile, and the hot loop on it (ARGS="--cluster late")
 	CMAKE_ARGS="-DRTSCORE_PROFILE=ON" SKBUILD_INSTALL_STRIP=false $(BIN)/python -m pip install --quiet \

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rtscore import (
     TASK_TYPES,
     AffinityWeights,
@@ -70,7 +71,7 @@ def test_an_affinity_outside_five_is_named_with_type_and_worker(bad: float) -> N
 
 
 def test_an_affinity_row_outside_the_six_types_is_refused() -> None:
-    with pytest.raises(ParamsError, match="'cpu'.*cpu-light"):
+    with pytest.raises(ParamsError, match=r"'cpu'.*cpu-light"):
         GAParams(affinity={"cpu": {"w1": 1.0}})
 
 

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from rtscore import GAParams, ParamsReloader, RTSScheduler, WorkerTable, save_ga_params
 
 

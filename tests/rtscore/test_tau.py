@@ -8,6 +8,7 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rtscore import DEFAULT_TAU, TASK_TYPES, InMemoryTauStore, TauStore
 
 
@@ -39,7 +40,7 @@ def test_a_type_outside_the_six_teaches_nothing() -> None:
 
 def test_asking_for_or_setting_a_type_outside_the_six_is_an_error() -> None:
     store = InMemoryTauStore()
-    with pytest.raises(ValueError, match="'gpu'.*gpu-inference"):
+    with pytest.raises(ValueError, match=r"'gpu'.*gpu-inference"):
         store.get_tau("gpu")
     with pytest.raises(ValueError, match="'gpu'"):
         store.set_tau("gpu", 1.0)
