@@ -76,7 +76,7 @@ def workload_of(history: History, fit: ThetaFit) -> Workload:
     default_tau = np.array([DEFAULT_TAU[name] for name in TASK_TYPES])[part.type]
     tau = np.where((part.tau > 0.0) & (part.tau <= _LONGEST_S), part.tau, default_tau)
     modelled = fit.scale_t[part.type] * tau
-    base_s = np.where(part.succeeded, part.actual_runtime_s / (slowdown * _stretch(part, fit)), modelled)
+    base_s = np.where(part.succeeded, part.actual_runtime_s / (slowdown * stretch_of(part, fit)), modelled)
     k = part.sla_multiplier
     return Workload(
         task_ids=tuple(part.task_ids[i] for i in part.task),
@@ -104,7 +104,7 @@ def failure_w(history: History, worker_ids: tuple[str, ...]) -> F64:
     return np.array([known.get(name, overall) for name in worker_ids], np.float64)
 
 
-def _stretch(part: History, fit: ThetaFit) -> F64:
+def stretch_of(part: History, fit: ThetaFit) -> F64:
     """1 + θ·x of each run as it was placed."""
     theta = fit.theta
     stretch = 1.0 + theta.theta4 * part.load_at_start
