@@ -12,6 +12,7 @@ import typer
 from master.cli import explain, serve, submit, tasks, workers
 from master.cli.demo import command as demo
 from master.cli.failure import CommandError, Exit
+from master.cli.simulate import command as simulate
 
 # Plain help: rich's costs 60 ms more, and boxes around options when they are piped.
 app = typer.Typer(
@@ -36,6 +37,7 @@ app.command(epilog=workers.WORKERS_EPILOG)(workers.workers)
 app.command(epilog=workers.DRAIN_EPILOG)(workers.drain)
 app.command(epilog=explain.EPILOG)(explain.explain)
 app.command(epilog=workers.STATS_EPILOG)(workers.stats)
+app.command(epilog=simulate.EPILOG)(simulate.simulate)
 
 
 def _print_version(wanted: bool) -> None:
