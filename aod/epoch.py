@@ -1,9 +1,14 @@
 """One epoch of learning: a history in, parameters out, and the evidence for them.
 
-Regression and components on the older 70 % of the tasks, the genetic algorithm judged by replaying them, and
-the winner judged once more on the newer 30 %, with the runtime model of the whole window, against the
-parameters in use. Only a winner that is better there by the margin goes live; its affinities and penalties
-are then made anew, with the same weights, from the whole window.
+The genetic algorithm is judged by replaying the older 70 % of the tasks, and its winner once more on the
+newer 30 %, against the parameters in use. Only a winner that is better there by the margin goes live; its
+affinities and penalties are then made anew, with the same weights, from the whole window.
+
+What a candidate believes of the workers and how long tasks run there in its replay never come from the same
+records: in the search, beliefs are made of one half of the older tasks and the runtime model of the other; in
+the judgement, of the older and of the newer. From the same records luck looks like speed twice over, and on
+identical workers sets that chase it were accepted (13.8 % of deadlines missed against 11.7 %); on workers of
+planted speeds the misses fell from 1.5 times the oracle's to the oracle's.
 
 No store, no files, no clock but for the duration.
 """
@@ -136,11 +141,12 @@ def run_ga_epoch(
     cut = int(len(part) * OLDER)
     older, newer = part.take(slice(0, cut)), part.take(slice(cut, None))
     fit = train_theta(part, defaults=in_use.theta)
-    fit_older = train_theta(older, defaults=in_use.theta)
-    components = compute_components(older)
+    believed, true = older.take(slice(0, None, 2)), older.take(slice(1, None, 2))
     search = run_ga(
-        Judge(older, fit_older, totals, weights).fitness(components),
-        initial_weights(in_use, fit_older.theta),
+        Judge(older, train_theta(true, defaults=in_use.theta), totals, weights).fitness(
+            compute_components(believed)
+        ),
+        initial_weights(in_use, train_theta(older, defaults=in_use.theta).theta),
         config,
         seed=seed,
         cancelled=cancelled,
@@ -153,8 +159,8 @@ def run_ga_epoch(
     }
     if search.stopped == "cancelled":
         return report("cancelled", f"cancelled after {len(search.generations)} generations", **course)
-    judge = Judge(newer, fit, totals, weights)
-    candidate, current = judge.judge_all([judge.scores(search.best, components), in_use])
+    judge = Judge(newer, train_theta(newer, defaults=in_use.theta), totals, weights)
+    candidate, current = judge.judge_all([judge.scores(search.best, compute_components(older)), in_use])
     course |= {"candidate": candidate, "current": current}
     gain, wanted = candidate.fitness - current.fitness, margin * abs(current.fitness)
     compared = (

@@ -11,7 +11,7 @@ overload as in `aod.replay.Summary`.
 Utilisation is what the tasks finished between first and last arrival would have used at their type's mean
 runtime, over what the cluster had; the mean over its resources. It counts work and not occupied time: by
 occupied time a task that runs twice as long on a slow worker utilises twice as much, and the search, which
-gains more from that than it loses in SLA, sent tasks to slow workers (five times as many misses at 70 % load).
+gained more from that than it lost in SLA, sent tasks to slow workers (at 70 % load, five times the misses).
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ _LONGEST_S = 1e9
 def totals_seen(history: History) -> dict[str, tuple[float, float, float, float]]:
     """What each worker of a usable history has at least: the most that was available or used there at once.
 
-    Storage is not recorded; every worker is taken to have enough.
+    Storage is not recorded; every worker is taken to have enough. A worker without a name is none.
     """
     n = len(history.worker_ids)
     most = np.zeros((n, 3))
@@ -41,6 +41,7 @@ def totals_seen(history: History) -> dict[str, tuple[float, float, float, float]
     return {
         history.worker_ids[j]: (*map(float, most[j]), MAX_AMOUNT)  # type: ignore[misc]
         for j in np.flatnonzero(ran)
+        if history.worker_ids[j]
     }
 
 

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from benchmarks import regression
+from benchmarks import epoch, regression
 from benchmarks.machine import facts
 from benchmarks.report import number, verdict_lines
 
@@ -19,9 +19,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="small sizes, to try the command")
     options = parser.parse_args(argv)
     found = regression.measure(50_000 if options.quick else regression.RECORDS)
-    verdicts = regression.judge(found)
+    learned = epoch.measure(2_000 if options.quick else epoch.TASKS)
+    verdicts = regression.judge(found) + epoch.judge(learned)
+    wrong = found["wrong"] + learned["wrong"]
     if options.json:
-        document = {"regression": found, "bars": [v.as_dict() for v in verdicts], "machine": facts()}
+        document = {
+            "regression": found,
+            "epoch": learned,
+            "bars": [v.as_dict() for v in verdicts],
+            "machine": facts(),
+        }
         print(json.dumps(document, indent=2))
     else:
         print(
@@ -30,9 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"the same in NumPy {number(found['numpy_s'])} s: "
             f"{number(found['times_faster_than_numpy'])}×"
         )
-        for line in [*verdict_lines(verdicts), *(f"WRONG {line}" for line in found["wrong"])]:
+        print(
+            f"epoch: {learned['tasks']:,} tasks, {learned['workers']} workers: "
+            f"{number(learned['median_s'])} s (best {number(learned['best_s'])}), "
+            f"{learned['replays']} replays, {number(learned['tasks_replayed_per_s'])} tasks/s; "
+            f"misses elsewhere {learned['misses_default']} before, {learned['misses_learned']} after"
+        )
+        for line in [*verdict_lines(verdicts), *(f"WRONG {line}" for line in wrong)]:
             print(line)
-    return 1 if found["wrong"] else 0
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":
