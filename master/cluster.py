@@ -47,6 +47,7 @@ from master.restore import restore
 from master.status import TaskExplanation, WorkerStatus
 from master.validate import same_content, spec_of
 from rtscore import Scheduler, Task, TauStore, WorkerTable
+from rtscore.runtime_model import RuntimeModel
 
 if TYPE_CHECKING:
     from rtscore import Explanation
@@ -160,6 +161,18 @@ class Cluster:
         self._handlers[type(event)](event, now, effects)
         self._begun = True
         return effects
+
+    @property
+    def model(self) -> RuntimeModel | None:
+        """What is known of runtimes, as it was learned last; None before that.
+
+        It corrects what τ learns, and predicts. Assigning replaces it.
+        """
+        return self._lifecycle.model
+
+    @model.setter
+    def model(self, model: RuntimeModel | None) -> None:
+        self._lifecycle.model = model
 
     # ---- reads ----
 

@@ -22,9 +22,11 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How a master runs; seconds where a name ends in `_s`.
 
     `listen` is host:port, port 0 takes a free one. `store` is the file of the embedded store. `params` is a
-    parameter file, empty for the defaults; it is looked at again every `params_reload_interval_s`. A worker
-    that has been silent for three heartbeats and then `worker_grace_s` is lost. `stop_grace_s` bounds a
-    graceful stop.
+    parameter file, empty for none: what is learned is written there, and what somebody else writes there is
+    put to use; it is looked at every `params_reload_interval_s`. A worker that has been silent for three
+    heartbeats and then `worker_grace_s` is lost. `stop_grace_s` bounds a graceful stop. Every
+    `ga_epoch_interval_s` (0: never) parameters are learned from what finished in the last `train_window_s`;
+    the other `ga_` settings are the genetic algorithm's.
     """
 
     listen: str = "127.0.0.1:7070"
@@ -37,6 +39,12 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_interval_s: float = 2.0
     worker_grace_s: float = 10.0
     stop_grace_s: float = 10.0
+    ga_epoch_interval_s: float = 60.0
+    ga_population_size: int = 20
+    ga_generations: int = 10
+    ga_mutation_rate: float = 0.1
+    ga_crossover_rate: float = 0.7
+    train_window_s: float = 86_400.0
     insecure: bool = False
     log_level: str = "info"
     log_format: str = "console"
@@ -65,6 +73,21 @@ def _count(value: object) -> int:
     if number < 1:
         raise ValueError("a whole number of at least 1 is allowed")
     return number
+
+
+def _interval(value: object) -> float:
+    """A duration, or 0 for never."""
+    return 0.0 if str(value).strip() in ("0", "0s", "0.0") else duration(value)
+
+
+def _within(kind: type[int] | type[float], low: float, high: float) -> Callable[[object], Any]:
+    def read(value: object) -> Any:
+        number = kind(str(value))
+        if not low <= number <= high:
+            raise ValueError(f"{low:g} to {high:g} is allowed")
+        return number
+
+    return read
 
 
 def _text(value: object) -> str:
@@ -115,6 +138,12 @@ _SETTINGS: tuple[tuple[str, str, Callable[[object], Any]], ...] = (
     ("heartbeat_interval_s", "RTS_HEARTBEAT_INTERVAL", duration),
     ("worker_grace_s", "RTS_WORKER_GRACE", duration),
     ("stop_grace_s", "RTS_STOP_GRACE", duration),
+    ("ga_epoch_interval_s", "GA_EPOCH_INTERVAL", _interval),
+    ("ga_population_size", "GA_POPULATION_SIZE", _within(int, 4, 10_000)),
+    ("ga_generations", "GA_GENERATIONS", _within(int, 0, 10_000)),
+    ("ga_mutation_rate", "GA_MUTATION_RATE", _within(float, 0, 1)),
+    ("ga_crossover_rate", "GA_CROSSOVER_RATE", _within(float, 0, 1)),
+    ("train_window_s", "RTS_TRAIN_WINDOW", duration),
     ("insecure", "RTS_INSECURE", _flag),
     ("log_level", "RTS_LOG_LEVEL", _one_of("debug", "info", "warning", "error")),
     ("log_format", "RTS_LOG_FORMAT", _one_of("console", "json")),

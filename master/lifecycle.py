@@ -25,6 +25,7 @@ from master.queue import TaskQueue
 from master.records import AttemptEnd, AttemptRecord, ResultRecord, TaskState, TaskStatus
 from master.reservations import Reservations
 from rtscore import Decision, TauStore
+from rtscore.runtime_model import RuntimeModel
 
 # By how much a runtime of the worker's own clock may exceed the time since assignment by ours, which may have
 # been set back. Beyond that it is nonsense, and τ and every later deadline would be nonsense with it.
@@ -62,6 +63,7 @@ class Lifecycle:
         self._pause_s = pause_s
         # Attempts that hold a worker.
         self.live = 0
+        self.model: RuntimeModel | None = None
 
     def place(self, job: Job, member: Member, decision: Decision, now: float, effects: list[Effect]) -> None:
         """Assign a job that has just left the queue."""
@@ -246,8 +248,24 @@ class Lifecycle:
         member.sla_met += sla_success
         if event.success and runtime_s > 0.0:
             task_type = job.spec.task_type
-            self._tau.update_tau(task_type, runtime_s)
+            self._tau.update_tau(task_type, runtime_s / self._factor(attempt))
             effects.append(PutTau(task_type, self._tau.get_tau(task_type)))
+
+    def _factor(self, attempt: Attempt) -> float:
+        """By how much its worker, in the state that it found, makes a run longer than on an average idle one.
+
+        τ is the runtime there. Without the worker's state in it τ would hold the average stretch, and the
+        prediction τ·(1 + θ·x) would count that twice.
+        """
+        model, record, task = self.model, attempt.record, attempt.job.task
+        factor = model and model.factor(
+            attempt.job.spec.task_type,
+            record.worker_id,
+            (task.cpu, task.memory, task.gpu),
+            (record.cpu_avail, record.memory_avail, record.gpu_avail),
+            record.load_at_start,
+        )
+        return factor or 1.0
 
     def _end(self, attempt: Attempt, end: AttemptEnd, now: float, effects: list[Effect]) -> None:
         job = attempt.job

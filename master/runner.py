@@ -28,11 +28,12 @@ from master.events import (
     Submit,
     TaskChanged,
     Tick,
+    Write,
 )
 from master.journal import Journal
 from master.known import KnownIds
 from master.lookup import Lookup
-from master.records import Snapshot, StoredTask, Submission, TaskState
+from master.records import Snapshot, StoredTask, Submission, TaskSpec, TaskState, TaskStatus
 from master.store.base import Store, TaskQuery
 from master.timed import TimedScheduler
 from master.watch import Watchers
@@ -44,6 +45,8 @@ SLICE = 1_000
 # Ids of earlier runs are read in pages of 3 ms with pauses: a million take a minute and a quarter of a core.
 LEARN_PAGE = 500
 LEARN_PAUSE_S = 0.02
+# Between two looks whether the store takes writes again.
+RECORD_PAUSE_S = 0.5
 
 
 class WorkerLink(Protocol):
@@ -99,6 +102,8 @@ class Master:
         self.started_at = clock()
         self.links: dict[str, WorkerLink] = {}
         self.watchers = Watchers()
+        # Told of every task that has an outcome, once that is durable.
+        self.on_outcome: Callable[[TaskSpec, TaskStatus], None] = lambda spec, status: None
         self._finished_before: dict[TaskState, int] = {}
         self._tick_s = tick_s
         self._lookup = Lookup(store)
@@ -190,6 +195,23 @@ class Master:
             When the store does not take writes.
         """
         await self._journal.durable()
+
+    async def record(self, write: Write) -> None:
+        """Return when a write that is not the core's is durable, however long the store takes.
+
+        Raises
+        ------
+        StoppingError
+            When the master stops first; whether it will be durable is not known.
+        """
+        self._journal.append([write])
+        while True:
+            try:
+                await self.durable()
+            except StoreUnavailableError:
+                await asyncio.sleep(RECORD_PAUSE_S)
+            else:
+                return
 
     async def submit(self, submissions: Sequence[Submission]) -> list[StoredTask | MasterError]:
         """Accept tasks; each gets the task or why it was refused, and what is accepted is durable.
@@ -328,6 +350,8 @@ class Master:
         # Not a match statement: its class patterns cost 1 µs more for each effect.
         if isinstance(effect, TaskChanged):
             self.watchers.publish(effect.spec, effect.status)
+            if effect.status.sla_success is not None:
+                self.on_outcome(effect.spec, effect.status)
         elif isinstance(effect, Assign):
             self._assign(effect)
         elif isinstance(effect, Recorded):

@@ -21,6 +21,7 @@ from master.cluster import Cluster
 from master.config import ConfigError, MasterConfig, refuse_open_address, split_address
 from master.errors import MasterError, StoppingError
 from master.interceptors import Errors
+from master.learning import Learning
 from master.log_output import configure_logging
 from master.runner import Master
 from master.service import SchedulerService
@@ -28,7 +29,9 @@ from master.sessions import Sessions
 from master.store.sqlite import SqliteStore
 from master.task_logs import TaskLogs
 from master.timed import TimedScheduler
-from rtscore import InMemoryTauStore, ParamsReloader, RoundRobinScheduler, RTSScheduler, WorkerTable
+from master.training import Trainer
+from master.versions import Versions
+from rtscore import InMemoryTauStore, RoundRobinScheduler, RTSScheduler, WorkerTable
 from rtscore.rpc import cluster_pb2, cluster_pb2_grpc, scheduler_pb2, scheduler_pb2_grpc
 
 log = structlog.get_logger(__name__)
@@ -56,8 +59,9 @@ _OPTIONS = (
 class MasterServer:
     """One master and its gRPC server.
 
-    Start: the store opens; what it holds is loaded and handed to the core; the journal, the clock and the
-    parameter watch begin; the port opens; health says SERVING. Stop: see `stop`.
+    Start: the store opens; what it holds is loaded and handed to the core; the journal and the clock begin;
+    the newest parameters are put to use and learning begins; the port opens; health says SERVING. Stop: see
+    `stop`.
     """
 
     def __init__(self, config: MasterConfig) -> None:
@@ -79,9 +83,10 @@ class MasterServer:
         )
         self.store = SqliteStore(config.store)
         self.master = Master(cluster, scheduler, self.store, tick_s=config.heartbeat_interval_s / 2.0)
-        self._reloader: ParamsReloader | None = None
-        if config.params and isinstance(policy, RTSScheduler):
-            self._reloader = ParamsReloader(config.params, policy, config.params_reload_interval_s)
+        self.learning: Learning | None = None
+        if isinstance(policy, RTSScheduler):
+            versions = Versions(self.master, policy, config.params, config.params_reload_interval_s)
+            self.learning = Learning(self.master, versions, Trainer(), config)
         self._health = health.aio.HealthServicer()
         self.sessions = Sessions(self.master, socket.gethostname(), config.heartbeat_interval_s)
         self._agents = Agents(self.master)
@@ -103,8 +108,8 @@ class MasterServer:
             await self.store.open()
             snapshot = await self.master.start()
             self._agents.restore(snapshot.workers)
-            if self._reloader is not None:
-                self._reloader.start()
+            if self.learning is not None:
+                await self.learning.start()
             await self._listen()
         except BaseException:
             await self.stop()
@@ -114,6 +119,7 @@ class MasterServer:
             address=self.address,
             store=self.config.store,
             scheduler=self.config.scheduler,
+            params=self.learning.versions.number if self.learning else 0,
             tasks=len(snapshot.tasks),
             workers=len(snapshot.workers),
         )
@@ -121,7 +127,7 @@ class MasterServer:
     async def stop(self) -> None:
         """Stop in order, within the configured grace; calling it again does nothing.
 
-        1. Health says NOT_SERVING and nothing is placed any more.
+        1. Health says NOT_SERVING and nothing is placed any more; nothing is learned, and the trainer ends.
         2. What has gathered becomes durable.
         3. Watchers are told; sessions get what waits for them and end; calls under way may finish.
         4. What came in meanwhile becomes durable, and the store closes.
@@ -132,14 +138,15 @@ class MasterServer:
         server, self._server = self._server, None
         if server is not None:
             await self._health.enter_graceful_shutdown()
+        if self.learning is not None:
+            await self.learning.stop()
+        if server is not None:
             with contextlib.suppress(MasterError, TimeoutError):
                 await asyncio.wait_for(self.master.durable(), grace_s / 2.0)
             self.master.watchers.end_all(StoppingError("the master is stopping; watch again when it is back"))
             self.sessions.close()
             await server.stop(max(0.0, until - asyncio.get_running_loop().time()) / 2.0)
         await self._agents.close()
-        if self._reloader is not None:
-            self._reloader.stop()
         await self.master.stop(max(0.0, until - asyncio.get_running_loop().time()))
         await self.store.close()
         if server is not None:

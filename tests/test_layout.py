@@ -45,7 +45,8 @@ def test_the_reader_of_imports_sees_them_all(tmp_path: Path) -> None:
     assert set(imports(source)) == {"a.b", "c.d", "e"}
 
 
-# Who may import whom. The command line starts every process, so it alone may reach over to the worker.
+# Who may import whom. The command line starts every process, so it alone may reach over to the worker, and the
+# trainer is a process of its own, which alone loads what learns.
 @pytest.mark.parametrize(
     ("importers", "allowed"),
     [
@@ -59,9 +60,15 @@ def test_a_package_imports_only_what_the_layout_allows(importers: list[str], all
     wrong = {
         (path, name)
         for path, name in arrows(files(*importers))
-        if name.split(".")[0] not in allowed and not path.startswith("master/cli/")
+        if name.split(".")[0] not in allowed
+        and not path.startswith("master/cli/")
+        and not (path == "master/trainer.py" and name.startswith("aod."))
     }
     assert not wrong
+
+
+def test_the_master_does_not_load_the_trainer() -> None:
+    assert "master.trainer" not in reached("master.server")
 
 
 def test_the_command_line_is_not_imported_by_the_master() -> None:

@@ -58,7 +58,7 @@ def master(
     ] = None,
     params: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="[RTS_PARAMS] Scheduling parameters, reloaded on change."),
+        typer.Option(metavar="FILE", help="[RTS_PARAMS] Parameters: written when learned, read on change."),
     ] = None,
     params_reload_interval: Annotated[
         str | None, typer.Option(metavar="TIME", help="[RTS_PARAMS_RELOAD_INTERVAL, 30s] How often to look.")
@@ -82,6 +82,27 @@ def master(
     ] = None,
     stop_grace: Annotated[
         str | None, typer.Option(metavar="TIME", help="[RTS_STOP_GRACE, 10s] The longest graceful stop.")
+    ] = None,
+    ga_epoch_interval: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="[GA_EPOCH_INTERVAL, 60s] How often parameters are learned; 0: never."
+        ),
+    ] = None,
+    ga_population_size: Annotated[
+        str | None, typer.Option(metavar="N", help="[GA_POPULATION_SIZE, 20] Candidates of a generation.")
+    ] = None,
+    ga_generations: Annotated[
+        str | None, typer.Option(metavar="N", help="[GA_GENERATIONS, 10] Generations of an epoch.")
+    ] = None,
+    ga_mutation_rate: Annotated[
+        str | None, typer.Option(metavar="RATE", help="[GA_MUTATION_RATE, 0.1] Per gene, 0 to 1.")
+    ] = None,
+    ga_crossover_rate: Annotated[
+        str | None, typer.Option(metavar="RATE", help="[GA_CROSSOVER_RATE, 0.7] Per pair, 0 to 1.")
+    ] = None,
+    train_window: Annotated[
+        str | None, typer.Option(metavar="TIME", help="[RTS_TRAIN_WINDOW, 24h] How far back is learned from.")
     ] = None,
     insecure: Annotated[
         bool | None,
@@ -113,6 +134,12 @@ def master(
         "heartbeat_interval_s": heartbeat_interval,
         "worker_grace_s": worker_grace,
         "stop_grace_s": stop_grace,
+        "ga_epoch_interval_s": ga_epoch_interval,
+        "ga_population_size": ga_population_size,
+        "ga_generations": ga_generations,
+        "ga_mutation_rate": ga_mutation_rate,
+        "ga_crossover_rate": ga_crossover_rate,
+        "train_window_s": train_window,
         "insecure": insecure,
         "log_level": log_level,
         "log_format": log_format,

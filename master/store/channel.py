@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-import master
+from master.children import environment
 from master.errors import StoreUnavailableError
 from master.store.base import StoreConflictError, StoreOpenError
 
@@ -121,7 +120,7 @@ class Channel:
             [sys.executable, "-m", "master.store.sqlite_process", str(descriptor), *self._arguments],
             stdin=subprocess.DEVNULL,
             pass_fds=(descriptor, self._lock),
-            env={**os.environ, "PYTHONPATH": _import_path()},
+            env=environment(),
         )
 
     def answered(self, outcome: str, payload: list[Any]) -> None:
@@ -237,9 +236,3 @@ class _Connection(asyncio.Protocol):
     async def close(self) -> None:
         self._transport.write_eof()
         await (await self._reaper)
-
-
-def _import_path() -> str:
-    """The search path of this interpreter, with the place of our packages first."""
-    root = str(Path(master.__file__).resolve().parent.parent)
-    return os.pathsep.join([root, *(entry for entry in sys.path if entry and entry != root)])

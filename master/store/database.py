@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -225,6 +226,16 @@ class Database:
     def history(self, since: float, until: float) -> Iterator[Part]:
         """Rows of `HISTORY_COLUMNS` of what finished in [since, until), oldest first."""
         yield from self._parts("history", HISTORY, (since, until))
+
+    def newest_since(self, count: int, until: float) -> float:
+        """Since when at most `count` outcomes finished before `until`; -inf when there are no more."""
+        row = self._connection.execute(
+            "SELECT completed_at FROM results WHERE completed_at < ?"
+            " ORDER BY completed_at DESC LIMIT 1 OFFSET ?",
+            (until, count),
+        ).fetchone()
+        # Those that finished at the very instant of the first too many are left out.
+        return -math.inf if row is None else math.nextafter(row[0], math.inf)
 
     def params_versions(self, limit: int) -> Iterator[Part]:
         """Rows of the newest parameter versions."""

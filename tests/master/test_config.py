@@ -47,6 +47,13 @@ def test_a_duration_is_a_number_with_or_without_a_unit(text: Any, seconds: float
         ("RTS_LISTEN", "127.0.0.1:70700", "listen"),
         ("RTS_INSECURE", "maybe", "insecure"),
         ("RTS_LOG_LEVEL", "loud", "log_level"),
+        ("GA_EPOCH_INTERVAL", "-1", "ga_epoch_interval_s"),
+        ("GA_POPULATION_SIZE", "3", "ga_population_size"),
+        ("GA_POPULATION_SIZE", "20.5", "ga_population_size"),
+        ("GA_GENERATIONS", "-1", "ga_generations"),
+        ("GA_MUTATION_RATE", "1.1", "ga_mutation_rate"),
+        ("GA_CROSSOVER_RATE", "nan", "ga_crossover_rate"),
+        ("RTS_TRAIN_WINDOW", "0", "train_window_s"),
     ],
 )
 def test_an_error_names_the_key_the_value_and_its_source(variable: str, value: str, key: str) -> None:
@@ -85,3 +92,27 @@ def test_an_address_that_others_can_reach_needs_to_be_said(address: str) -> None
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "127.8.0.1:7070", "[::1]:7070", "localhost:7070"])
 def test_a_loopback_address_needs_nothing(address: str) -> None:
     assert load_config({"listen": address}, {}).listen == address
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("60s", 60.0), ("60", 60.0), (0, 0.0), ("0s", 0.0)])
+def test_an_epoch_interval_may_be_zero_for_never(text: Any, seconds: float) -> None:
+    assert load_config({}, {"GA_EPOCH_INTERVAL": str(text)}).ga_epoch_interval_s == seconds
+
+
+def test_the_master_and_the_genetic_algorithm_agree_on_defaults_and_bounds() -> None:
+    from aod.genetic import GAConfig, GAConfigError
+
+    names = ("population_size", "generations", "mutation_rate", "crossover_rate")
+    assert {n: getattr(MasterConfig(), f"ga_{n}") for n in names} == {
+        n: getattr(GAConfig(), n) for n in names
+    }
+    for name, low, high in (("population_size", 4, 10_000), ("generations", 0, 10_000)):
+        for value, allowed in ((low, True), (low - 1, False), (high, True), (high + 1, False)):
+            if allowed:
+                load_config({f"ga_{name}": value}, {})
+                GAConfig(**{name: value})
+            else:
+                with pytest.raises(ConfigError):
+                    load_config({f"ga_{name}": value}, {})
+                with pytest.raises(GAConfigError):
+                    GAConfig(**{name: value})

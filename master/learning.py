@@ -1,0 +1,265 @@
+"""Learning as the master sees it: when an epoch runs, what becomes of it, when a set is sent back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import msgspec
+import structlog
+
+from master.config import MasterConfig
+from master.epochs import EpochReply, EpochRequest
+from master.errors import InvalidRequestError, NotAllowedError, StoppingError, StoreUnavailableError
+from master.probation import NEEDED, Probation
+from master.records import ParamsReason, ParamsVersion, TaskSpec, TaskStatus
+from master.runner import Master
+from master.training import Trainer, TrainerError
+from master.versions import Versions
+from rtscore.errors import ParamsError
+from rtscore.params import params_from_dict, params_to_dict
+from rtscore.runtime_model import RuntimeModel, RuntimeModelError
+
+log = structlog.get_logger(__name__)
+
+RETRY_FIRST_S = 1.0
+RETRY_MAX_S = 300.0
+REST_EPOCHS = 10
+"""Epochs after a rollback whose sets are not put to use, or what was sent back would be learned at once."""
+
+
+class Epoch(msgspec.Struct, frozen=True):
+    """An epoch's outcome, and the version that is in use after it."""
+
+    reply: EpochReply
+    version: ParamsVersion
+
+
+class Learning:
+    """Asks the trainer for epochs, puts accepted sets to use, and sends back those that break their promise.
+
+    A set is put to use only when the last one has kept its promise, and not soon after one was sent back.
+    The runtime model of every epoch is used, whatever becomes of its parameters.
+
+    Parameters
+    ----------
+    master : Master
+        Started before `start` is called.
+    versions : Versions
+        Not started.
+    trainer : Trainer
+    config : MasterConfig
+    """
+
+    def __init__(self, master: Master, versions: Versions, trainer: Trainer, config: MasterConfig) -> None:
+        self._master = master
+        self.versions = versions
+        self._trainer = trainer
+        self._config = config
+        self._tasks: list[asyncio.Task[None]] = []
+        self._new_outcomes = 0
+        self._rest_until = 0.0
+        self._broken = asyncio.Event()
+        self.probation: Probation | None = None
+
+    async def start(self) -> None:
+        """Put the newest version to use, and begin to learn."""
+        await self.versions.start()
+        self._use_model(dict(self.versions.params.meta).get("model"))
+        await self._resume_probation()
+        self._master.on_outcome = self._outcome
+        self._tasks = [
+            asyncio.create_task(self.versions.watch(), name="parameter file"),
+            asyncio.create_task(self._send_back(), name="probation"),
+        ]
+        if self._config.ga_epoch_interval_s > 0.0:
+            self._tasks.append(asyncio.create_task(self._epochs(), name="epochs"))
+        for task in self._tasks:
+            task.add_done_callback(_report)
+
+    async def stop(self) -> None:
+        """Learn no more, and end the trainer; calling it again does nothing."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._trainer.stop()
+
+    async def epoch(self) -> Epoch:
+        """Run an epoch now because somebody asks for it: what it accepts is put to use in any case.
+
+        Raises
+        ------
+        NotAllowedError
+            When the trainer fails; the sentence says how.
+        """
+        try:
+            reply = await self._ask()
+        except TrainerError as error:
+            raise NotAllowedError(str(error)) from None
+        if reply.verdict == "failed":
+            raise NotAllowedError(f"the epoch failed: {reply.reason}")
+        if reply.params is not None:
+            await self._accept(reply)
+        assert self.versions.current is not None
+        return Epoch(reply, self.versions.current)
+
+    async def roll_back(self, version: int) -> ParamsVersion:
+        """Put an earlier version's set to use again, and leave it in use for a while.
+
+        Raises
+        ------
+        InvalidRequestError, NotAllowedError
+            As `Versions.restore`.
+        """
+        restored = await self.versions.restore(version, ParamsReason.ROLLBACK)
+        self.probation = None
+        self._rest()
+        return restored
+
+    # ---- epochs ----
+
+    async def _epochs(self) -> None:
+        interval_s, retry_s = self._config.ga_epoch_interval_s, RETRY_FIRST_S
+        while True:
+            await asyncio.sleep(interval_s)
+            while self._new_outcomes:
+                try:
+                    await self._one_epoch()
+                except TrainerError as error:
+                    log.error("the trainer failed and will be started again", error=str(error), in_s=retry_s)
+                    await asyncio.sleep(retry_s)
+                    retry_s = min(2.0 * retry_s, RETRY_MAX_S)
+                else:
+                    retry_s = RETRY_FIRST_S
+                    break
+
+    async def _one_epoch(self) -> None:
+        reply = await self._ask()
+        kept = self._held_back()
+        if reply.verdict == "failed":
+            log.error("epoch failed", reason=reply.reason)
+        elif reply.params is None or kept:
+            log.info("epoch", verdict="kept" if kept else reply.verdict, reason=kept or reply.reason)
+        else:
+            await self._accept(reply)
+
+    async def _ask(self) -> EpochReply:
+        """An epoch's outcome; its runtime model is in use."""
+        outcomes, now, config = self._new_outcomes, self._master.clock(), self._config
+        request = EpochRequest(
+            store=config.store,
+            since=now - config.train_window_s,
+            until=now,
+            workers={
+                worker.worker_id: (worker.cpu, worker.memory, worker.gpu, worker.storage)
+                for worker in self._master.cluster.workers()
+            },
+            params=params_to_dict(self.versions.params),
+            seed=int(now),
+            population_size=config.ga_population_size,
+            generations=config.ga_generations,
+            mutation_rate=config.ga_mutation_rate,
+            crossover_rate=config.ga_crossover_rate,
+        )
+        reply = await self._trainer.epoch(request)
+        self._new_outcomes -= outcomes
+        self._use_model(reply.model)
+        return reply
+
+    def _held_back(self) -> str:
+        """Why a new set would not be put to use now; empty when it would."""
+        if self.probation is not None:
+            return f"version {self.versions.number} is on probation, {self.probation.seen} of {NEEDED} tasks"
+        if self._master.clock() < self._rest_until:
+            return f"version {self.versions.number} was restored and stays for a while"
+        return ""
+
+    async def _accept(self, reply: EpochReply) -> None:
+        try:
+            params = params_from_dict(reply.params)
+        except ParamsError as error:
+            log.error("the trainer's parameters are not valid; those in use stay", error=str(error))
+            return
+        evidence = {**reply.evidence, "verdict": reply.verdict, "reason": reply.reason}
+        version = await self.versions.use(params, ParamsReason.ACCEPTED, evidence)
+        self._begin_probation(version)
+
+    def _use_model(self, document: Any) -> None:
+        if document is None:
+            return
+        try:
+            self._master.cluster.model = RuntimeModel.from_document(document)
+        except RuntimeModelError as error:
+            log.error("a runtime model cannot be used; the last one stays", error=str(error))
+
+    # ---- probation ----
+
+    def _outcome(self, spec: TaskSpec, status: TaskStatus) -> None:
+        self._new_outcomes += 1
+        if self.probation is not None:
+            self._judge(self.probation, spec.submitted_at, status.sla_success is True)
+
+    def _judge(self, probation: Probation, submitted_at: float, met: bool) -> None:
+        verdict = probation.add(submitted_at, met)
+        if verdict == "kept its promise":
+            log.info("parameters kept their promise", version=self.versions.number, evidence=str(probation))
+            self.probation = None
+        elif verdict == "broke its promise":
+            self._broken.set()
+
+    def _begin_probation(self, version: ParamsVersion) -> None:
+        self.probation = None
+        candidate = json.loads(version.evidence).get("candidate")
+        if version.reason is ParamsReason.ACCEPTED and candidate:
+            self.probation = Probation(version.created_at, candidate["sla"], candidate["tasks"])
+
+    async def _resume_probation(self) -> None:
+        """Count what has finished since the newest version, as a master that was not restarted would have."""
+        current = self.versions.current
+        assert current is not None
+        self._begin_probation(current)
+        since, step_s = current.created_at, 1.0
+        while self.probation is not None and not self._broken.is_set() and since < self._master.clock():
+            columns = await self._master.store.history(since, since + step_s)
+            for submitted_at, met in zip(columns["arrival"], columns["sla_success"], strict=True):
+                if self.probation is not None and not self._broken.is_set():
+                    self._judge(self.probation, submitted_at, met)
+            since, step_s = since + step_s, 2.0 * step_s
+
+    async def _send_back(self) -> None:
+        while True:
+            await self._broken.wait()
+            probation, current = self.probation, self.versions.current
+            if probation is not None and current is not None:
+                log.warning(
+                    "parameters broke their promise", version=current.version, evidence=str(probation)
+                )
+                evidence = {
+                    "reason": str(probation),
+                    "met": probation.met,
+                    "seen": probation.seen,
+                    "promised": probation.promised,
+                    "bar": probation.bar,
+                }
+                try:
+                    await self.versions.restore(current.replaced, ParamsReason.AUTO_ROLLBACK, evidence)
+                except StoreUnavailableError:
+                    await asyncio.sleep(RETRY_FIRST_S)
+                    continue
+                except (InvalidRequestError, NotAllowedError) as error:
+                    log.error("the parameters stay", version=current.version, reason=str(error))
+                self._rest()
+            self.probation = None
+            self._broken.clear()
+
+    def _rest(self) -> None:
+        self._rest_until = self._master.clock() + REST_EPOCHS * self._config.ga_epoch_interval_s
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    """Say so when a part of learning ended by an error: the master goes on without it."""
+    if task.cancelled() or isinstance(error := task.exception(), StoppingError):
+        return
+    log.error("learning goes on without a part of it", part=task.get_name(), exc_info=error)

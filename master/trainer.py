@@ -1,0 +1,183 @@
+"""The trainer: a process beside the master that runs one epoch of learning per line of its input.
+
+Run as `python -m master.trainer`. A line is an `EpochRequest`, its answer an `EpochReply` on one line. The
+end of the input ends the process, also in the middle of an epoch, so a master that was killed leaves none
+behind. It only reads the store, through a connection of its own, and it yields the processor to others.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, BinaryIO
+
+import msgspec
+import numpy as np
+
+from aod.epoch import EpochReport, run_ga_epoch
+from aod.genetic import GAConfig, Generation
+from aod.history import History
+from aod.model import runtime_model
+from aod.replay import Replayer
+from aod.theta import train_theta
+from aod.workloads import make_machines, make_workload
+from master.epochs import EpochReply, EpochRequest, Totals
+from master.store.database import Database
+from master.store.rows import history_of
+from rtscore import GAParams
+from rtscore.params import params_from_dict, params_to_dict
+
+NICE = 10
+MOST_RECORDS = 50_000
+"""An epoch learns from so many at most, the newest; they take some 20 s on two cores."""
+
+
+def read_history(store: Path, since: float, until: float) -> History:
+    """What finished in [since, until), the newest `MOST_RECORDS` of it, from a store that may have a master.
+
+    Raises
+    ------
+    StoreOpenError
+        When the file is not a store, or of another version.
+    """
+    database = Database(store, write=False)
+    try:
+        since = max(since, database.newest_since(MOST_RECORDS, until))
+        return History.from_columns(
+            history_of([row for _, part in database.history(since, until) for row in part])
+        )
+    finally:
+        database.close()
+
+
+def run(request: EpochRequest) -> EpochReply:
+    """One epoch on a store.
+
+    Raises
+    ------
+    StoreOpenError
+        When the store cannot be read.
+    ParamsError, GAConfigError
+        When the request holds what is no parameter set or no configuration.
+    """
+    return learn(
+        read_history(Path(request.store), request.since, request.until),
+        request.workers,
+        params_from_dict(request.params),
+        GAConfig(request.population_size, request.generations, request.mutation_rate, request.crossover_rate),
+        seed=request.seed,
+    )
+
+
+def learn(
+    history: History,
+    workers: Mapping[str, Totals] | None,
+    params: GAParams,
+    config: GAConfig,
+    *,
+    seed: int,
+    progress: Callable[[Generation], None] = lambda _: None,
+) -> EpochReply:
+    """One epoch on a history; an accepted set carries the runtime model in its Meta."""
+    report = run_ga_epoch(history, workers, params, config, seed=seed, progress=progress)
+    part = history.take(history.usable().mask)
+    model = runtime_model(part, train_theta(part, defaults=params.theta))
+    document = None if model is None else model.to_document()
+    accepted = None
+    if report.accepted:
+        accepted = params_to_dict(report.params)
+        accepted["Meta"]["model"] = document
+    return EpochReply(
+        verdict=report.verdict,
+        reason=report.reason,
+        params=accepted,
+        model=document,
+        evidence=_evidence(report),
+    )
+
+
+def _evidence(report: EpochReport) -> dict[str, Any]:
+    return {
+        "seed": report.seed,
+        "records": report.records,
+        "usable": report.usable,
+        "left_out": report.left_out,
+        "workers": report.workers,
+        "regression": report.regression,
+        "generations": [msgspec.to_builtins(generation) for generation in report.generations],
+        "stopped": report.stopped,
+        "candidate": msgspec.to_builtins(report.candidate),
+        "current": msgspec.to_builtins(report.current),
+        "duration_s": report.duration_s,
+    }
+
+
+def warm_up() -> None:
+    """Compile what an epoch needs, or load it: half a minute at the very first start, later half a second."""
+    machines = make_machines(4, 0)
+    history = Replayer(machines, make_workload(120, machines, 0.5, 0)).run().history()
+    learn(history, None, GAParams.default(), GAConfig(population_size=4, generations=1), seed=0)
+
+
+def answer(line: bytes) -> EpochReply:
+    """The reply to a line, whatever is in it."""
+    try:
+        return run(msgspec.json.decode(line, type=EpochRequest))
+    except Exception as error:  # The master decides what follows; it must be told, not left waiting.
+        return EpochReply(verdict="failed", reason=f"{type(error).__name__}: {error}")
+
+
+def _plain(value: Any) -> Any:
+    """The Python number in a numpy scalar."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is not told to the master")
+
+
+def _lines(stream: BinaryIO) -> Iterator[bytes]:
+    """Lines as they come; when there will be no more the process ends, whatever it is doing."""
+    lines: SimpleQueue[bytes] = SimpleQueue()
+
+    def read() -> None:
+        for line in stream:
+            lines.put(line)
+        # There is nothing to put in order: we hold no state and only read.
+        os._exit(0)
+
+    threading.Thread(target=read, name="requests", daemon=True).start()
+    while True:
+        yield lines.get()
+
+
+def main() -> None:
+    """Answer until the input ends."""
+    # Ctrl-C on a terminal reaches us too; the master ends us in its own time.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(NICE)
+    # What a library prints must not come between the answers.
+    with os.fdopen(os.dup(1), "wb") as replies:
+        os.dup2(2, 1)
+        lines = _lines(sys.stdin.buffer)
+        encoder = msgspec.json.Encoder(enc_hook=_plain)
+        try:
+            warm_up()
+            for line in lines:
+                replies.write(encoder.encode(answer(line)) + b"\n")
+                replies.flush()
+        except BrokenPipeError:
+            pass
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            # An ordinary exit would wait for the lock of the stream that the other thread reads.
+            os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
