@@ -17,7 +17,7 @@ from aod.epoch import EpochReport, run_ga_epoch
 from aod.genetic import GAConfig, Generation
 from aod.policies import Policy
 from aod.replay import QueueOrder, Replay, Replayer, Scores, Summary
-from master.cli.simulate.sources import Case, Source
+from master.cli.simulate.sources import Case, Source, judged
 from rtscore.params import GAParams
 
 RTS, UNTRAINED, RECORDED = "rts", "rts-untrained", "recorded"
@@ -137,11 +137,10 @@ def compare(
     for load in loads:
         runs: dict[tuple[str, str], list[Run]] = {}
         waits: dict[tuple[str, str], list[F64]] = {}
-        label = "as recorded" if load is None else f"load {load:.0%}"
         for seed in found.seeds:
-            where = f"{label}, seed {seed}"
+            where = f"{at_load(load)}, seed {seed}"
             case = source.case(load, seed)
-            found.tasks, found.workers = len(case.tasks), len(case.machines)
+            found.tasks, found.workers = len(case.tasks) - case.since, len(case.machines)
             of_rts = params
             if params is None and RTS in players:
                 report = _learn(case, seed, partial(advance, what=f"{where}: learning"))
@@ -151,12 +150,13 @@ def compare(
                 found.affinity = _map(case, of_rts)
             if case.recorded is not None:
                 key = (RECORDED, RECORDED)
-                runs[key] = [Run(seed, _recorded_summary(case))]
-                waits[key] = [_waits(case.recorded)]
+                recorded = judged(case.recorded, case.since)
+                runs[key] = [Run(seed, _with_failures(recorded.summary(), case))]
+                waits[key] = [_waits(recorded)]
             for order in orders:
                 replayer = Replayer(case.machines, case.tasks, order)
                 for player in players:
-                    replay = play(replayer, player, seed, of_rts)
+                    replay = judged(play(replayer, player, seed, of_rts), case.since)
                     runs.setdefault((str(order), player), []).append(Run(seed, replay.summary()))
                     waits.setdefault((str(order), player), []).append(_waits(replay))
                     advance(1, f"{where}: {player}")
@@ -208,6 +208,16 @@ def t_quantile(freedom: int) -> float:
     )
 
 
+def at_load(load: float | None) -> str:
+    """How tables, plots and the bar name a load."""
+    return "as recorded" if load is None else f"load {percent(load)}"
+
+
+def percent(share: float) -> str:
+    """0.7 as 70 %, 0.725 as 72.5 %."""
+    return f"{100 * share:.4g} %"
+
+
 def _learn(case: Case, seed: int, advance: Callable[[int], None]) -> EpochReport:
     done = 0
 
@@ -240,9 +250,8 @@ def _waits(replay: Replay) -> F64:
     return np.where(replay.ran, replay.start - replay.workload.arrival, np.inf)
 
 
-def _recorded_summary(case: Case) -> Summary:
-    assert case.recorded is not None
+def _with_failures(recorded: Summary, case: Case) -> Summary:
+    """A run that failed in time has missed its deadline too, which only the history knows."""
     assert case.recorded_met is not None
-    met = int(case.recorded_met.sum())
-    n = len(case.recorded_met)
-    return msgspec.structs.replace(case.recorded.summary(), sla=met / n, misses=n - met)
+    met, n = int(case.recorded_met.sum()), len(case.recorded_met)
+    return msgspec.structs.replace(recorded, sla=met / n, misses=n - met)

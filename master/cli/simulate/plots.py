@@ -15,8 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from aod._njit import F64
-from master.cli.simulate.comparison import RECORDED, RTS, UNTRAINED, Comparison, Row
-from master.cli.simulate.table import percent
+from master.cli.simulate.comparison import RECORDED, RTS, UNTRAINED, Comparison, Row, at_load, percent
 from rtscore.tasks import TASK_TYPES
 
 # matplotlib's own type of the keys differs from version to version.
@@ -50,6 +49,14 @@ _LOOK: dict[str, tuple[str, str]] = {
     "random": ("#808080", "x"),
     RECORDED: ("#000000", "8"),
 }
+_SERIES = (
+    ("#0072B2", "o"),
+    ("#D55E00", "s"),
+    ("#009E73", "^"),
+    ("#CC79A7", "v"),
+    ("#E69F00", "D"),
+    ("#000000", "X"),
+)
 _DASH = {"ours": "-", "edf": "--", "fifo": ":", "least-laxity": "-.", RECORDED: "-"}
 
 # Shorter waits are those of a pass of the queue, and a log axis needs an end.
@@ -127,7 +134,7 @@ def _deadlines(comparison: Comparison, loads: Sequence[float | None]) -> Plot:
     )
     return Plot(
         "deadlines",
-        "Deadlines met" + (", by load" if against else f", {_at(loads[0])}"),
+        "Deadlines met" + (", by load" if against else f", {at_load(loads[0])}"),
         f"Share of tasks that finished by their deadline: {bars}. Further {'up' if against else 'right'} "
         "is better.",
         (7.2, 4.0),
@@ -160,7 +167,7 @@ def _waits(comparison: Comparison, load: float | None) -> Plot:
 
     return Plot(
         "waits",
-        f"Waits, {_at(load)}",
+        f"Waits, {at_load(load)}",
         f"Share of tasks that waited longer than so many seconds, of all seeds, from {_NO_WAIT_S:g} s on. "
         "Further down is better; a task that never started waited for ever.",
         (7.2, 3.6),
@@ -209,7 +216,6 @@ def _speeds(comparison: Comparison) -> Plot:
 
 def _fitness(comparison: Comparison) -> Plot:
     def draw(axes: Axes) -> None:
-        looks = list(_LOOK.values())
         for k, load in enumerate(dict.fromkeys(of.load for of in comparison.learned if of.generations)):
             courses = [of.generations for of in comparison.learned if of.load == load and of.generations]
             n = max(map(len, courses))
@@ -217,12 +223,12 @@ def _fitness(comparison: Comparison) -> Plot:
             held = [course + course[-1:] * (n - len(course)) for course in courses]
             best = np.array([[g.best for g in course] for course in held])
             mean = np.array([[g.mean for g in course] for course in held]).mean(axis=0)
-            color, marker = looks[k % len(looks)]
+            color, marker = _SERIES[k % len(_SERIES)]
             x = np.arange(n)
             axes.fill_between(x, best.min(axis=0), best.max(axis=0), color=color, alpha=0.12, lw=0)
-            label = f"best, {_at(load)}"
+            label = f"best, {at_load(load)}"
             axes.plot(x, best.mean(axis=0), color=color, marker=marker, markersize=5, label=label)
-            axes.plot(x, mean, color=color, ls=":", lw=1.2, label=f"mean, {_at(load)}")
+            axes.plot(x, mean, color=color, ls=":", lw=1.2, label=f"mean, {at_load(load)}")
         axes.set_xlabel("generation")
         axes.set_ylabel("fitness on the older tasks")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -299,7 +305,3 @@ def _name(key: tuple[str, str], comparison: Comparison) -> str:
 def _named(axes: Axes, keys: Sequence[tuple[str, str]], comparison: Comparison) -> tuple[Any, list[str]]:
     handles = axes.get_legend_handles_labels()[0]
     return handles, [_name(key, comparison) for key in keys]
-
-
-def _at(load: float | None) -> str:
-    return "as recorded" if load is None else f"load {percent(load)}"

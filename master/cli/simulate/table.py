@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from master.cli import output
-from master.cli.simulate.comparison import MIN_SEEDS, RTS, Comparison, Figure, Learned, Row
+from master.cli.simulate.comparison import MIN_SEEDS, RTS, Comparison, Figure, Learned, Row, at_load
 
 # From this width on every figure has its interval; below it, only those of the deadlines.
 _WIDE = 132
@@ -67,8 +67,7 @@ def heading(comparison: Comparison, load: float | None) -> str:
     """What a table is of."""
     n = len(comparison.seeds)
     seeds = f"{n} seeds, ± is the 95 % interval" if n >= MIN_SEEDS else f"{n} seed{'s' if n > 1 else ''}"
-    at = "as recorded" if load is None else f"load {percent(load)}"
-    return f"{at}: {comparison.tasks:,} tasks on {comparison.workers:,} workers, {seeds}"
+    return f"{at_load(load)}: {comparison.tasks:,} tasks on {comparison.workers:,} workers, {seeds}"
 
 
 def cells(row: Row, wide: bool) -> tuple[str, ...]:
@@ -101,13 +100,10 @@ def learned_lines(learned: Sequence[Learned]) -> Iterable[str]:
         )
     for of in learned:
         if of.verdict != "accepted":
-            at = "as recorded" if of.load is None else f"load {percent(of.load)}"
-            yield f"{at}, seed {of.seed}: {RTS} has the default parameters; {of.verdict}: {of.reason}"
-
-
-def percent(share: float) -> str:
-    """0.7 as 70 %, 0.725 as 72.5 %."""
-    return f"{100 * share:.4g} %"
+            yield (
+                f"{at_load(of.load)}, seed {of.seed}: {RTS} has the default parameters; "
+                f"{of.verdict}: {of.reason}"
+            )
 
 
 def _figure(figure: Figure, scale: float, digits: int, unit: str = "", interval: bool = True) -> str:
