@@ -6,8 +6,8 @@ somebody else writes there becomes a version too. Two sets that differ in nothin
 
 At the start the newest version of the store is used, unless the file holds a set that is none of the stored
 versions: then somebody has written it while no master ran, and it becomes the newest. (The file may hold an
-older version when the master died between commit and file; it is brought up to date. A missing file, or one
-that is no parameter set, is left alone until there is something new to publish.)
+older version when the master died between commit and file; it is brought up to date. A file that is no
+parameter set is left as it is until there is something new to publish: somebody is about to mend it.)
 """
 
 from __future__ import annotations
@@ -78,19 +78,21 @@ class Versions:
         """Put the newest version to use; the first master of a store makes the first one."""
         stored = await self._master.store.params_versions(KEPT_VERSIONS)
         sets = [(record, params) for record in stored if (params := _readable(record)) is not None]
-        in_file = await asyncio.to_thread(self._in_file)
         self.current = stored[0] if stored else None
-        if in_file is not None and not any(same(in_file, params) for _, params in sets):
-            reason = ParamsReason.MANUAL if stored else ParamsReason.INITIAL
-            await self.use(in_file, reason, {"file": str(self._path)})
-        elif not sets:
-            await self.use(GAParams.default(), ParamsReason.INITIAL, {})
-        else:
-            self._policy.params = sets[0][1]
-            if sets[0][0] is not stored[0]:
-                await self.use(sets[0][1], ParamsReason.ROLLBACK, {"restored": sets[0][0].version})
-            elif in_file is not None and not same(in_file, self.params):
-                await self._publish()
+        in_file, unusable = await asyncio.to_thread(self._in_file)
+        async with self._changing:
+            if in_file is not None and not any(same(in_file, params) for _, params in sets):
+                reason = ParamsReason.MANUAL if stored else ParamsReason.INITIAL
+                await self._use(in_file, reason, {"file": str(self._path)})
+            elif not sets:
+                await self._use(GAParams.default(), ParamsReason.INITIAL, {}, publish=not unusable)
+            elif sets[0][0] is not stored[0]:
+                restored = {"restored": sets[0][0].version}
+                await self._use(sets[0][1], ParamsReason.ROLLBACK, restored, publish=not unusable)
+            else:
+                self._policy.params = sets[0][1]
+                if not unusable and (in_file is None or not same(in_file, self.params)):
+                    await self._publish()
 
     async def use(self, params: GAParams, reason: ParamsReason, evidence: Mapping[str, Any]) -> ParamsVersion:
         """Put a set to use and return its version, which is durable then."""
@@ -135,7 +137,7 @@ class Versions:
                     await self._use(self._found.params, ParamsReason.MANUAL, {"file": str(self._path)})
 
     async def _use(
-        self, params: GAParams, reason: ParamsReason, evidence: Mapping[str, Any]
+        self, params: GAParams, reason: ParamsReason, evidence: Mapping[str, Any], *, publish: bool = True
     ) -> ParamsVersion:
         replaced = self.number
         number = replaced + 1
@@ -156,7 +158,8 @@ class Versions:
         self.current = record
         if reason is not ParamsReason.INITIAL:
             log.info("parameters put to use", version=number, replaced=replaced, reason=reason.value)
-        await self._publish()
+        if publish:
+            await self._publish()
         return record
 
     async def _publish(self) -> None:
@@ -168,16 +171,17 @@ class Versions:
             # The store has them, so nothing is lost: only who reads the file is late.
             log.error("the parameter file cannot be written", path=str(self._path), error=str(error))
 
-    def _in_file(self) -> GAParams | None:
+    def _in_file(self) -> tuple[GAParams | None, bool]:
+        """The set in the file, and whether there is a file that holds none."""
         if self._path is None:
-            return None
+            return None, False
         try:
-            return load_ga_params(self._path)
+            return load_ga_params(self._path), False
         except FileNotFoundError:
-            return None
+            return None, False
         except (OSError, ParamsError) as error:
             log.warning("the parameter file is not used", error=str(error))
-            return None
+            return None, True
 
 
 def same(one: GAParams, other: GAParams) -> bool:
