@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aod._njit import F64, I64, compiled
-from aod.policies import World, choose, stretch
+from aod.policies import World, choose, fits, stretch
 from rtscore import numba_api
 
 _reserve, _release, _set_schedulable = numba_api.reserve, numba_api.release, numba_api.set_schedulable
@@ -82,9 +82,9 @@ TASK = np.dtype(
 
 GROUP = np.dtype(
     [
-        # Tasks that wait; the last pass in which it was new, did not fit, asked in vain; and the version of
-        # the reservations for which no worker was left.
-        *((name, np.int64) for name in ("size", "fresh", "failed", "skipped", "unreservable")),
+        # Tasks that wait; the last round in which it was new, was asked for in vain, did not fit, and could
+        # reserve nothing; and the version of the reservations for which no worker was left.
+        *((name, np.int64) for name in ("size", "fresh", "tried", "failed", "skipped", "unreservable")),
     ]
 )
 
@@ -501,17 +501,29 @@ def end(w: World, s: State, i: int, now: float) -> None:
 
 
 @compiled
-def room_of(w: World, s: State, n: int, floor: F64, out_room: F64) -> None:
-    """The most of each amount that one of the n workers just taken has, at least `floor`."""
-    for r in range(4):
-        out_room[r] = floor[r]
-    for m in range(n):
-        j = w.workers[m].taken
+def room_of(w: World, s: State, n: int, out_room: F64) -> None:
+    """The most of each amount that one of the workers has that gained room: the n taken, and those since."""
+    out_room[:] = -1.0
+    for m in range(n + s.counts[N_GROWN]):
+        j = w.workers[m].taken if m < n else w.workers[m - n].grown
         if w.workers[j].open:
             out_room[0] = max(out_room[0], w.cpu[j])
             out_room[1] = max(out_room[1], w.gib[j])
             out_room[2] = max(out_room[2], w.gpu[j])
             out_room[3] = max(out_room[3], w.storage[j])
+
+
+@compiled
+def has_room(w: World, s: State, n: int, i: int) -> bool:
+    """Whether task i, which fitted nowhere before the pass, fits a worker that has gained room since.
+
+    Half of the decisions of an overloaded cluster would otherwise be asked in vain.
+    """
+    found = False
+    for m in range(n + s.counts[N_GROWN]):
+        j = w.workers[m].taken if m < n else w.workers[m - n].grown
+        found |= fits(w, j, s.t[i].cpu, s.t[i].gib, s.t[i].gpu, s.t[i].storage)
+    return found
 
 
 @compiled
@@ -532,21 +544,39 @@ def will_fail(s: State, n: int, request: F64) -> bool:
 
 
 @compiled
-def fill(
-    w: World,
-    s: State,
-    which: int,
-    ours: bool,
-    n_taken: int,
-    fresh_room: F64,
-    now: float,
-) -> None:
+def pass_over(s: State, k: int, position: int, n_failed: int, room: F64, reach: F64) -> int:
+    """Note as failed, in order, who contended before a position and still waits; how many requests failed.
+
+    Only when a worker is no longer reserved does it matter: who is further back in the order may have it in
+    this round, who was passed over only in the next.
+    """
+    this = s.counts[N_PASS]
+    for before in range(k + 1):
+        at = tree_next(s, before, 0, reach)
+        while at >= 0 and (before < k or at < position):
+            i = s.order[before, 1, at]
+            g = s.t[i].group
+            if s.groups[g].failed != this and (s.groups[g].fresh == this or covers(room, s.request[i])):
+                s.groups[g].failed = this
+                if n_failed < FAILURES and not will_fail(s, n_failed, s.request[i]):
+                    s.failed[n_failed] = s.request[i]
+                    n_failed += 1
+            at = tree_next(s, before, at + 1, reach)
+    return n_failed
+
+
+@compiled
+def fill(w: World, s: State, which: int, ours: bool, n_taken: int, fresh_room: F64, now: float) -> None:
     """Place in order what arrived and what fits into the room that the taken workers have."""
-    nothing, first_room, room, reach = np.full(4, -1.0), np.empty(4), np.empty(4), np.empty(4)
-    room_of(w, s, n_taken, nothing, first_room)
+    first_room, room, reach, first_reach = np.empty(4), np.empty(4), np.empty(4), np.empty(4)
+    # What came fresh contends, and what is within the room at the beginning; of those, who fits the room that
+    # is left is worth asking for.
+    room_of(w, s, n_taken, first_room)
     room[:] = first_room
-    room_of(w, s, n_taken, fresh_room, reach)
-    n_failed, lifted = 0, False
+    for r in range(4):
+        first_reach[r] = max(first_room[r], fresh_room[r])
+    reach[:] = first_reach
+    n_failed = 0
     s.counts[LIFTED] = 0
     this = s.counts[N_PASS]
     for k in range(2 if ours else 1):
@@ -554,32 +584,22 @@ def fill(
         while position >= 0:
             i = s.order[k, 1, position]
             g = s.t[i].group
-            if s.groups[g].failed == this or not (s.groups[g].fresh == this or covers(room, s.request[i])):
+            fresh = s.groups[g].fresh == this
+            contends = fresh or covers(room, s.request[i])
+            if s.groups[g].failed == this or s.groups[g].tried == this or not contends:
                 pass
             elif will_fail(s, n_failed, s.request[i]):
                 s.groups[g].failed = this
-            elif attempt(w, s, which, ours, i, now):
-                if not s.counts[LIFTED]:
-                    room_of(w, s, n_taken, nothing, room)
-                elif not lifted:
-                    # A worker that is no longer reserved has room that was not asked about. Who is further
-                    # back in the order may have it now, who was passed over only in the next round.
-                    lifted = True
-                    room[:] = first_room
-                    for r in range(4):
-                        reach[r] = max(room[r], fresh_room[r])
-                    for before in range(k + 1):
-                        passed = tree_next(s, before, 0, reach)
-                        while passed >= 0 and (before < k or passed < position):
-                            s.groups[s.t[s.order[before, 1, passed]].group].failed = this
-                            passed = tree_next(s, before, passed + 1, reach)
+            elif (fresh or has_room(w, s, n_taken, i)) and attempt(w, s, which, ours, i, now):
+                if s.counts[LIFTED]:
+                    s.counts[LIFTED] = 0
+                    n_failed = pass_over(s, k, position, n_failed, first_room, first_reach)
+                room_of(w, s, n_taken, room)
                 for r in range(4):
+                    room[r] = min(room[r], first_room[r])
                     reach[r] = max(room[r], fresh_room[r])
             else:
-                s.groups[g].failed = this
-                if n_failed < FAILURES:
-                    s.failed[n_failed] = s.request[i]
-                    n_failed += 1
+                s.groups[g].tried = this
             position = tree_next(s, k, position + 1, reach)
 
 

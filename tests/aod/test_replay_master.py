@@ -116,3 +116,16 @@ def test_the_replay_places_as_the_master_does(offered: float, pattern: Pattern, 
     replay = Replayer(machines, load).run(params=params)
     worker, start = by_the_master(machines, load, params)
     assert same(replay, worker, start), np.flatnonzero(replay.worker != worker)[:5]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_replay_places_as_the_master_does_on_random_clusters(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    # Above 128 workers a reservation looks at some of them in turn.
+    machines = make_machines(int(rng.choice([1, 4, 20, 140])), seed)
+    offered, multiplier = float(rng.choice([0.7, 1.5, 6.0])), float(rng.choice([1.2, 2.0, 12.0]))
+    load = make_workload(
+        1200, machines, offered, seed, pattern=list(Pattern)[seed % 4], sla_multiplier=multiplier, start=1e9
+    )
+    params = learned(machines)
+    assert same(Replayer(machines, load).run(params=params), *by_the_master(machines, load, params))
