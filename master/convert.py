@@ -10,10 +10,12 @@ from itertools import chain, islice
 
 import msgspec
 
+from master.epochs import EpochReply
 from master.errors import InvalidRequestError, MasterError
 from master.events import AttemptFinished, AttemptId, AttemptRefused, AttemptStarted, Heartbeat
 from master.records import (
     AttemptRecord,
+    ParamsVersion,
     StoredTask,
     Submission,
     TaskSpec,
@@ -323,6 +325,7 @@ def cluster_stats(
     latency: DecisionLatency,
     tau: Mapping[str, float],
     started_at: float,
+    params_version: int,
 ) -> scheduler_pb2.ClusterStats:
     """The cluster in numbers."""
     return scheduler_pb2.ClusterStats(
@@ -334,6 +337,29 @@ def cluster_stats(
         decision_p99_us=latency.p99_us,
         tau=tau,
         started_at=started_at,
+        params_version=params_version,
+    )
+
+
+def params_version(record: ParamsVersion, *, listed: bool = False) -> scheduler_pb2.ParamsVersion:
+    """A parameter version; in a listing without its parameters."""
+    return scheduler_pb2.ParamsVersion(
+        version=record.version,
+        created_at=record.created_at,
+        replaced=record.replaced,
+        reason=record.reason.value,
+        params_json="" if listed else record.params,
+        evidence_json=record.evidence,
+    )
+
+
+def train_reply(reply: EpochReply, version: ParamsVersion) -> scheduler_pb2.TrainReply:
+    """An epoch's outcome, and the version in use after it."""
+    return scheduler_pb2.TrainReply(
+        verdict=reply.verdict,
+        reason=reply.reason,
+        version=params_version(version, listed=True),
+        evidence_json=msgspec.json.encode(reply.evidence).decode(),
     )
 
 

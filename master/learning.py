@@ -84,6 +84,7 @@ class Learning:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.versions.stop()
         await self._trainer.stop()
 
     async def epoch(self) -> Epoch:

@@ -91,7 +91,7 @@ class MasterServer:
         self.sessions = Sessions(self.master, socket.gethostname(), config.heartbeat_interval_s)
         self._agents = Agents(self.master)
         logs = TaskLogs(self.master, self.sessions, self._agents)
-        self._service = SchedulerService(self.master, tau, logs)
+        self._service = SchedulerService(self.master, tau, logs, self.learning)
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:

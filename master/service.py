@@ -6,10 +6,12 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from master import convert
-from master.errors import MasterError, UnknownTaskError, UnknownWorkerIdError
+from master.errors import MasterError, NotAllowedError, UnknownTaskError, UnknownWorkerIdError
 from master.interceptors import Context, wire_code
+from master.learning import Learning
 from master.records import StoredTask, TaskState
 from master.runner import Master
+from master.store.base import KEPT_VERSIONS
 from master.task_logs import TaskLogs
 from rtscore import TASK_TYPES, TauStore
 from rtscore.rpc import cluster_pb2, scheduler_pb2, scheduler_pb2_grpc
@@ -18,10 +20,11 @@ from rtscore.rpc import cluster_pb2, scheduler_pb2, scheduler_pb2_grpc
 class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
     """Serves clients from one master."""
 
-    def __init__(self, master: Master, tau: TauStore, logs: TaskLogs) -> None:
+    def __init__(self, master: Master, tau: TauStore, logs: TaskLogs, learning: Learning | None) -> None:
         self._master = master
         self._tau = tau
         self._logs = logs
+        self._learning = learning
 
     async def SubmitTask(self, request: scheduler_pb2.TaskSpec, context: Context) -> scheduler_pb2.TaskInfo:
         """Accept one task."""
@@ -105,8 +108,47 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         master = self._master
         tau = {str(name): self._tau.get_tau(name) for name in TASK_TYPES}
         return convert.cluster_stats(
-            master.scheduler.name, master.counts(), master.scheduler.latency(), tau, master.started_at
+            master.scheduler.name,
+            master.counts(),
+            master.scheduler.latency(),
+            tau,
+            master.started_at,
+            0 if self._learning is None else self._learning.versions.number,
         )
+
+    async def GetParams(
+        self, request: scheduler_pb2.ParamsRef, context: Context
+    ) -> scheduler_pb2.ParamsVersion:
+        """One version's parameters."""
+        return convert.params_version(await self._require_learning().versions.find(request.version))
+
+    async def ListParamsVersions(
+        self, request: scheduler_pb2.ListParamsVersionsRequest, context: Context
+    ) -> scheduler_pb2.ListParamsVersionsReply:
+        """The versions that are kept."""
+        self._require_learning()
+        records = await self._master.store.params_versions(request.limit or KEPT_VERSIONS)
+        return scheduler_pb2.ListParamsVersionsReply(
+            versions=[convert.params_version(record, listed=True) for record in records]
+        )
+
+    async def RollbackParams(
+        self, request: scheduler_pb2.ParamsRef, context: Context
+    ) -> scheduler_pb2.ParamsVersion:
+        """Use an earlier version's parameters again."""
+        return convert.params_version(await self._require_learning().roll_back(request.version))
+
+    async def Train(self, request: scheduler_pb2.TrainRequest, context: Context) -> scheduler_pb2.TrainReply:
+        """Run an epoch now."""
+        epoch = await self._require_learning().epoch()
+        return convert.train_reply(epoch.reply, epoch.version)
+
+    def _require_learning(self) -> Learning:
+        if self._learning is None:
+            raise NotAllowedError(
+                f"the scheduler is {self._master.scheduler.name}, which has no parameters; rts has"
+            )
+        return self._learning
 
     def _info(self, task: StoredTask) -> scheduler_pb2.TaskInfo:
         reason = None

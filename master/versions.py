@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,7 @@ class Versions:
         self._found = _Door()
         self._reloader = ParamsReloader(path, self._found, reload_interval_s) if path else None
         self._changing = asyncio.Lock()
+        self._changes: set[asyncio.Task[ParamsVersion]] = set()
         self.current: ParamsVersion | None = None
 
     @property
@@ -95,9 +96,13 @@ class Versions:
                     await self._publish()
 
     async def use(self, params: GAParams, reason: ParamsReason, evidence: Mapping[str, Any]) -> ParamsVersion:
-        """Put a set to use and return its version, which is durable then."""
-        async with self._changing:
-            return await self._use(params, reason, evidence)
+        """Put a set to use and return its version, which is durable then; done whole, even if cancelled."""
+
+        async def change() -> ParamsVersion:
+            async with self._changing:
+                return await self._use(params, reason, evidence)
+
+        return await self._whole(change())
 
     async def restore(
         self, version: int, reason: ParamsReason, evidence: Mapping[str, Any] | None = None
@@ -111,19 +116,34 @@ class Versions:
         NotAllowedError
             When its set is the one in use, or can no longer be read.
         """
-        async with self._changing:
-            record = await self._master.store.params_version(version)
-            if record is None:
-                kept = [each.version for each in await self._master.store.params_versions(KEPT_VERSIONS)]
-                raise InvalidRequestError(
-                    "version", f"{version} is not kept; allowed are {min(kept)} to {max(kept)}"
-                )
-            params = _readable(record)
-            if params is None:
-                raise NotAllowedError(f"version {version} holds no valid parameters")
-            if same(params, self.params):
-                raise NotAllowedError(f"the parameters of version {version} are in use already")
-            return await self._use(params, reason, {**(evidence or {}), "restored": version})
+
+        async def change() -> ParamsVersion:
+            async with self._changing:
+                record = await self.find(version)
+                params = _readable(record)
+                if params is None:
+                    raise NotAllowedError(f"version {record.version} holds no valid parameters")
+                if same(params, self.params):
+                    raise NotAllowedError(f"the parameters of version {record.version} are in use already")
+                return await self._use(params, reason, {**(evidence or {}), "restored": record.version})
+
+        return await self._whole(change())
+
+    async def find(self, version: int) -> ParamsVersion:
+        """A stored version; 0 is the one in use.
+
+        Raises
+        ------
+        InvalidRequestError
+            When it is not kept.
+        """
+        record = await self._master.store.params_version(version) if version else self.current
+        if record is None:
+            kept = [each.version for each in await self._master.store.params_versions(KEPT_VERSIONS)]
+            raise InvalidRequestError(
+                "version", f"{version} is not kept; allowed are {min(kept)} to {max(kept)}"
+            )
+        return record
 
     async def watch(self) -> None:
         """Put to use what somebody else writes into the file; for ever."""
@@ -135,6 +155,20 @@ class Versions:
                 found = await asyncio.to_thread(self._reloader.check)
                 if found and not same(self._found.params, self.params):
                     await self._use(self._found.params, ParamsReason.MANUAL, {"file": str(self._path)})
+
+    async def stop(self) -> None:
+        """Let changes that are under way finish, for at most a second."""
+        if self._changes:
+            _, late = await asyncio.wait(self._changes, timeout=1.0)
+            for task in late:
+                task.cancel()
+
+    async def _whole(self, change: Coroutine[Any, Any, ParamsVersion]) -> ParamsVersion:
+        # A client that hangs up must not leave a version that is stored and not used.
+        task = asyncio.create_task(change)
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+        return await asyncio.shield(task)
 
     async def _use(
         self, params: GAParams, reason: ParamsReason, evidence: Mapping[str, Any], *, publish: bool = True

@@ -5,8 +5,10 @@ from rtscore.client.blocking import MasterClient
 from rtscore.client.errors import CallTimeoutError, ClientError, MasterUnreachableError, RequestError
 from rtscore.client.types import (
     ClusterStats,
+    EpochOutcome,
     Explanation,
     ExplanationRow,
+    ParamsVersion,
     PlacementRecord,
     SubmitError,
     TaskInfo,
@@ -19,10 +21,12 @@ __all__ = [
     "CallTimeoutError",
     "ClientError",
     "ClusterStats",
+    "EpochOutcome",
     "Explanation",
     "ExplanationRow",
     "MasterClient",
     "MasterUnreachableError",
+    "ParamsVersion",
     "PlacementRecord",
     "RequestError",
     "SubmitError",

@@ -11,7 +11,16 @@ import grpc
 
 from rtscore.client import calls
 from rtscore.client.errors import CallTimeoutError
-from rtscore.client.types import ClusterStats, Explanation, SubmitError, TaskInfo, TaskSpec, WorkerInfo
+from rtscore.client.types import (
+    ClusterStats,
+    EpochOutcome,
+    Explanation,
+    ParamsVersion,
+    SubmitError,
+    TaskInfo,
+    TaskSpec,
+    WorkerInfo,
+)
 from rtscore.rpc import scheduler_pb2_grpc
 
 T = TypeVar("T")
@@ -143,8 +152,24 @@ class MasterClient:
         """Return the cluster in numbers."""
         return self._call(calls.stats())
 
+    def params(self, version: int = 0) -> ParamsVersion:
+        """Return the scheduling parameters of a version; 0 is the one in use."""
+        return self._call(calls.get_params(version))
+
+    def params_versions(self, limit: int = 0) -> list[ParamsVersion]:
+        """Return the newest versions of the parameters (0: all that are kept), newest first."""
+        return self._call(calls.list_params(limit))
+
+    def roll_back(self, version: int) -> ParamsVersion:
+        """Put the parameters of an earlier version to use again; returns the new version that has them."""
+        return self._call(calls.roll_back(version))
+
+    def train(self) -> EpochOutcome:
+        """Run an epoch of learning now and return its outcome; what it accepts is in use then."""
+        return self._call(calls.train())
+
     def _call(self, call: calls.Call[T]) -> T:
-        attempts = calls.Attempts(self._timeout_s, self._retry_for_s)
+        attempts = calls.Attempts(call.timeout_s or self._timeout_s, self._retry_for_s)
         method: Any = getattr(self._stub, call.method)
         while True:
             try:

@@ -15,8 +15,10 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 from rtscore.client.errors import CallTimeoutError, ClientError, MasterUnreachableError, RequestError
 from rtscore.client.types import (
     ClusterStats,
+    EpochOutcome,
     Explanation,
     ExplanationRow,
+    ParamsVersion,
     PlacementRecord,
     SubmitError,
     TaskInfo,
@@ -30,6 +32,8 @@ T = TypeVar("T")
 
 TIMEOUT_S = 30.0
 RETRY_FOR_S = 5.0
+# An epoch over the most records that one learns from, behind another one.
+TRAIN_TIMEOUT_S = 300.0
 # Large enough to cost nothing per task, small enough that nobody waits for it.
 BATCH = 1_000
 PAGE = 1_000
@@ -48,11 +52,15 @@ _NO_ANSWER = (grpc.StatusCode.UNAVAILABLE,)
 
 
 class Call(msgspec.Struct, Generic[T], frozen=True):
-    """One unary call; all may be repeated: a submission carries an id, the others set or read a state."""
+    """One unary call; all may be repeated: a submission carries an id, the others set or read a state.
+
+    `timeout_s` is for a call that takes longer than the others; None: the client's.
+    """
 
     method: str
     request: Any
     decode: Callable[[Any], T]
+    timeout_s: float | None = None
 
 
 class Attempts:
@@ -175,6 +183,27 @@ def stats() -> Call[ClusterStats]:
     )
 
 
+def get_params(version: int) -> Call[ParamsVersion]:
+    """Read the parameters of a version; 0 is the one in use."""
+    return Call("GetParams", scheduler_pb2.ParamsRef(version=version), _params_version)
+
+
+def list_params(limit: int) -> Call[list[ParamsVersion]]:
+    """Read the newest versions; 0 is all."""
+    request = scheduler_pb2.ListParamsVersionsRequest(limit=limit)
+    return Call("ListParamsVersions", request, lambda reply: list(map(_params_version, reply.versions)))
+
+
+def roll_back(version: int) -> Call[ParamsVersion]:
+    """Use the parameters of a version again."""
+    return Call("RollbackParams", scheduler_pb2.ParamsRef(version=version), _params_version)
+
+
+def train() -> Call[EpochOutcome]:
+    """Run an epoch of learning."""
+    return Call("Train", scheduler_pb2.TrainRequest(), _epoch_outcome, TRAIN_TIMEOUT_S)
+
+
 def watch(task_ids: Iterable[str]) -> scheduler_pb2.WatchTasksRequest:
     """The request of a watch."""
     return scheduler_pb2.WatchTasksRequest(task_ids=task_ids)
@@ -232,13 +261,32 @@ def task_info(message: scheduler_pb2.TaskInfo) -> TaskInfo:
         state=scheduler_pb2.TaskState.Name(message.state).lower(),
         exit_code=message.exit_code if message.HasField("exit_code") else None,
         sla_success=message.sla_success if message.HasField("sla_success") else None,
+        deadline_chance=message.deadline_chance if message.HasField("deadline_chance") else None,
+    )
+
+
+def _params_version(message: scheduler_pb2.ParamsVersion) -> ParamsVersion:
+    return _flat(
+        ParamsVersion,
+        message,
+        params=msgspec.json.decode(message.params_json) if message.params_json else None,
+        evidence=msgspec.json.decode(message.evidence_json or "{}"),
+    )
+
+
+def _epoch_outcome(message: scheduler_pb2.TrainReply) -> EpochOutcome:
+    return EpochOutcome(
+        verdict=message.verdict,
+        reason=message.reason,
+        version=_params_version(message.version),
+        evidence=msgspec.json.decode(message.evidence_json or "{}"),
     )
 
 
 _STATUS_FIELDS = tuple(
     name
     for name in TaskInfo.__struct_fields__
-    if name not in (*TaskSpec.__struct_fields__, "state", "exit_code", "sla_success")
+    if name not in (*TaskSpec.__struct_fields__, "state", "exit_code", "sla_success", "deadline_chance")
 )
 
 

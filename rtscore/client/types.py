@@ -5,6 +5,8 @@ Amounts in cores, GiB and devices; instants in Unix seconds, 0 when they have no
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
@@ -34,7 +36,9 @@ class TaskInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A task as it stood when the master answered.
 
     `state` is queued, assigned, running, completed, failed or cancelled. `sla_success` is None until the
-    task has completed or failed, `exit_code` until there is one.
+    task has completed or failed, `exit_code` until there is one. The predictions are of the moment of the
+    answer, 0 where there is none; `deadline_chance` is None while the runtimes of the type are not known, and
+    when the task has finished.
     """
 
     task_id: str
@@ -61,6 +65,9 @@ class TaskInfo(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int | None
     sla_success: bool | None
     reason: str
+    predicted_start_at: float = 0.0
+    predicted_finish_at: float = 0.0
+    deadline_chance: float | None = None
 
     @property
     def finished(self) -> bool:
@@ -133,7 +140,10 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClusterStats(msgspec.Struct, frozen=True, kw_only=True):
-    """The cluster in numbers; decisions since the master started, τ in seconds by type."""
+    """The cluster in numbers; decisions since the master started, τ in seconds by type.
+
+    `params_version` is that in use, 0 when the scheduler has no parameters.
+    """
 
     scheduler: str
     queued: int
@@ -148,3 +158,31 @@ class ClusterStats(msgspec.Struct, frozen=True, kw_only=True):
     decision_p99_us: float
     tau: dict[str, float]
     started_at: float
+    params_version: int = 0
+
+
+class ParamsVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """Scheduling parameters that were put to use, instead of those of version `replaced`.
+
+    `reason` is initial, accepted, rollback, auto-rollback or manual; `evidence` is what spoke for them.
+    `params` has the layout of the parameter file (`rtscore.params.params_from_dict`), None in a listing.
+    """
+
+    version: int
+    created_at: float
+    replaced: int
+    reason: str
+    params: dict[str, Any] | None
+    evidence: dict[str, Any]
+
+
+class EpochOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What an epoch of learning found, and the version that is in use after it.
+
+    `verdict` is accepted, kept or not enough data; `reason` a sentence.
+    """
+
+    verdict: str
+    reason: str
+    version: ParamsVersion
+    evidence: dict[str, Any]

@@ -123,6 +123,9 @@ class TaskInfo(_message.Message):
     EXIT_CODE_FIELD_NUMBER: _builtins.int
     SLA_SUCCESS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    PREDICTED_START_AT_FIELD_NUMBER: _builtins.int
+    PREDICTED_FINISH_AT_FIELD_NUMBER: _builtins.int
+    DEADLINE_CHANCE_FIELD_NUMBER: _builtins.int
     state: Global___TaskState.ValueType
     attempt: _builtins.int
     """The attempt that runs or ran last; 0: none yet."""
@@ -138,6 +141,11 @@ class TaskInfo(_message.Message):
     """Set when the task has completed or failed: whether it completed, and by its deadline."""
     reason: _builtins.str
     """Why it waits, failed or was cancelled."""
+    predicted_start_at: _builtins.float
+    """Of a task that has not finished, as far as is known when the master answers; 0 where nothing is."""
+    predicted_finish_at: _builtins.float
+    deadline_chance: _builtins.float
+    """Of meeting the deadline; not set before the runtimes of the type have been learned."""
     @_builtins.property
     def spec(self) -> Global___TaskSpec: ...
     def __init__(
@@ -156,15 +164,22 @@ class TaskInfo(_message.Message):
         exit_code: _builtins.int | None = ...,
         sla_success: _builtins.bool | None = ...,
         reason: _builtins.str = ...,
+        predicted_start_at: _builtins.float = ...,
+        predicted_finish_at: _builtins.float = ...,
+        deadline_chance: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "_sla_success", b"_sla_success", "exit_code", b"exit_code", "sla_success", b"sla_success", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_deadline_chance", b"_deadline_chance", "_exit_code", b"_exit_code", "_sla_success", b"_sla_success", "deadline_chance", b"deadline_chance", "exit_code", b"exit_code", "sla_success", b"sla_success", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "_sla_success", b"_sla_success", "assigned_at", b"assigned_at", "attempt", b"attempt", "exit_code", b"exit_code", "finished_at", b"finished_at", "reason", b"reason", "runtime_s", b"runtime_s", "sla_success", b"sla_success", "spec", b"spec", "started_at", b"started_at", "state", b"state", "submitted_at", b"submitted_at", "tau", b"tau", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deadline_chance", b"_deadline_chance", "_exit_code", b"_exit_code", "_sla_success", b"_sla_success", "assigned_at", b"assigned_at", "attempt", b"attempt", "deadline_chance", b"deadline_chance", "exit_code", b"exit_code", "finished_at", b"finished_at", "predicted_finish_at", b"predicted_finish_at", "predicted_start_at", b"predicted_start_at", "reason", b"reason", "runtime_s", b"runtime_s", "sla_success", b"sla_success", "spec", b"spec", "started_at", b"started_at", "state", b"state", "submitted_at", b"submitted_at", "tau", b"tau", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__deadline_chance: _TypeAlias = _typing.Literal["deadline_chance"]  # noqa: Y015
+    _WhichOneofArgType__deadline_chance: _TypeAlias = _typing.Literal["_deadline_chance", b"_deadline_chance"]  # noqa: Y015
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
     _WhichOneofReturnType__sla_success: _TypeAlias = _typing.Literal["sla_success"]  # noqa: Y015
     _WhichOneofArgType__sla_success: _TypeAlias = _typing.Literal["_sla_success", b"_sla_success"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__deadline_chance) -> _WhichOneofReturnType__deadline_chance | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__exit_code) -> _WhichOneofReturnType__exit_code | None: ...
     @_typing.overload
@@ -661,6 +676,7 @@ class ClusterStats(_message.Message):
     DECISION_P99_US_FIELD_NUMBER: _builtins.int
     TAU_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
+    PARAMS_VERSION_FIELD_NUMBER: _builtins.int
     scheduler: _builtins.str
     queued: _builtins.int
     assigned: _builtins.int
@@ -675,6 +691,8 @@ class ClusterStats(_message.Message):
     """Of one decision, in microseconds, over the last decisions."""
     decision_p99_us: _builtins.float
     started_at: _builtins.float
+    params_version: _builtins.int
+    """In use; 0 when the scheduler has no parameters."""
     @_builtins.property
     def tau(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Seconds, by type."""
@@ -695,14 +713,165 @@ class ClusterStats(_message.Message):
         decision_p99_us: _builtins.float = ...,
         tau: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         started_at: _builtins.float = ...,
+        params_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assigned", b"assigned", "cancelled", b"cancelled", "completed", b"completed", "decision_p50_us", b"decision_p50_us", "decision_p99_us", b"decision_p99_us", "decisions", b"decisions", "failed", b"failed", "fallbacks", b"fallbacks", "queued", b"queued", "running", b"running", "scheduler", b"scheduler", "started_at", b"started_at", "tau", b"tau"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assigned", b"assigned", "cancelled", b"cancelled", "completed", b"completed", "decision_p50_us", b"decision_p50_us", "decision_p99_us", b"decision_p99_us", "decisions", b"decisions", "failed", b"failed", "fallbacks", b"fallbacks", "params_version", b"params_version", "queued", b"queued", "running", b"running", "scheduler", b"scheduler", "started_at", b"started_at", "tau", b"tau"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClusterStats: _TypeAlias = ClusterStats  # noqa: Y015
+
+@_typing.final
+class ParamsRef(_message.Message):
+    """---- parameters ----"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ParamsRef: _TypeAlias = ParamsRef  # noqa: Y015
+
+@_typing.final
+class ParamsVersion(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    REPLACED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    PARAMS_JSON_FIELD_NUMBER: _builtins.int
+    EVIDENCE_JSON_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    created_at: _builtins.float
+    replaced: _builtins.int
+    """The version that was in use before; 0: none."""
+    reason: _builtins.str
+    """"initial", "accepted", "rollback", "auto-rollback" or "manual"."""
+    params_json: _builtins.str
+    """The parameters, in the layout of the parameter file; empty in a listing."""
+    evidence_json: _builtins.str
+    """A JSON object: what spoke for it."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        created_at: _builtins.float = ...,
+        replaced: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        params_json: _builtins.str = ...,
+        evidence_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "evidence_json", b"evidence_json", "params_json", b"params_json", "reason", b"reason", "replaced", b"replaced", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ParamsVersion: _TypeAlias = ParamsVersion  # noqa: Y015
+
+@_typing.final
+class ListParamsVersionsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """At most so many, the newest; 0: all that are kept."""
+    def __init__(
+        self,
+        *,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListParamsVersionsRequest: _TypeAlias = ListParamsVersionsRequest  # noqa: Y015
+
+@_typing.final
+class ListParamsVersionsReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ParamsVersion]:
+        """Newest first; the first one is in use."""
+
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[Global___ParamsVersion] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListParamsVersionsReply: _TypeAlias = ListParamsVersionsReply  # noqa: Y015
+
+@_typing.final
+class TrainRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainRequest: _TypeAlias = TrainRequest  # noqa: Y015
+
+@_typing.final
+class TrainReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERDICT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    EVIDENCE_JSON_FIELD_NUMBER: _builtins.int
+    verdict: _builtins.str
+    """"accepted", "kept" or "not enough data"."""
+    reason: _builtins.str
+    """One sentence."""
+    evidence_json: _builtins.str
+    """A JSON object: counts, regression, course of the search, and both sets on the newer tasks."""
+    @_builtins.property
+    def version(self) -> Global___ParamsVersion:
+        """The version in use after the epoch."""
+
+    def __init__(
+        self,
+        *,
+        verdict: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        version: Global___ParamsVersion | None = ...,
+        evidence_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence_json", b"evidence_json", "reason", b"reason", "verdict", b"verdict", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainReply: _TypeAlias = TrainReply  # noqa: Y015
 
 @_typing.final
 class WorkerUpdate(_message.Message):

@@ -90,6 +90,26 @@ class SchedulerServiceStub:
                 request_serializer=rtscore_dot_rpc_dot_scheduler__pb2.ClusterStatsRequest.SerializeToString,
                 response_deserializer=rtscore_dot_rpc_dot_scheduler__pb2.ClusterStats.FromString,
                 _registered_method=True)
+        self.GetParams = channel.unary_unary(
+                '/rtscore.v1.SchedulerService/GetParams',
+                request_serializer=rtscore_dot_rpc_dot_scheduler__pb2.ParamsRef.SerializeToString,
+                response_deserializer=rtscore_dot_rpc_dot_scheduler__pb2.ParamsVersion.FromString,
+                _registered_method=True)
+        self.ListParamsVersions = channel.unary_unary(
+                '/rtscore.v1.SchedulerService/ListParamsVersions',
+                request_serializer=rtscore_dot_rpc_dot_scheduler__pb2.ListParamsVersionsRequest.SerializeToString,
+                response_deserializer=rtscore_dot_rpc_dot_scheduler__pb2.ListParamsVersionsReply.FromString,
+                _registered_method=True)
+        self.RollbackParams = channel.unary_unary(
+                '/rtscore.v1.SchedulerService/RollbackParams',
+                request_serializer=rtscore_dot_rpc_dot_scheduler__pb2.ParamsRef.SerializeToString,
+                response_deserializer=rtscore_dot_rpc_dot_scheduler__pb2.ParamsVersion.FromString,
+                _registered_method=True)
+        self.Train = channel.unary_unary(
+                '/rtscore.v1.SchedulerService/Train',
+                request_serializer=rtscore_dot_rpc_dot_scheduler__pb2.TrainRequest.SerializeToString,
+                response_deserializer=rtscore_dot_rpc_dot_scheduler__pb2.TrainReply.FromString,
+                _registered_method=True)
 
 
 class SchedulerServiceServicer:
@@ -168,6 +188,33 @@ class SchedulerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetParams(self, request, context):
+        """The scheduling parameters of one version; version 0 is the one in use.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListParamsVersions(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackParams(self, request, context):
+        """Puts the parameters of an earlier version to use again, as a new version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Train(self, request, context):
+        """Runs an epoch of learning now; what it accepts is put to use.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SchedulerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -225,6 +272,26 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
                     servicer.GetClusterStats,
                     request_deserializer=rtscore_dot_rpc_dot_scheduler__pb2.ClusterStatsRequest.FromString,
                     response_serializer=rtscore_dot_rpc_dot_scheduler__pb2.ClusterStats.SerializeToString,
+            ),
+            'GetParams': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetParams,
+                    request_deserializer=rtscore_dot_rpc_dot_scheduler__pb2.ParamsRef.FromString,
+                    response_serializer=rtscore_dot_rpc_dot_scheduler__pb2.ParamsVersion.SerializeToString,
+            ),
+            'ListParamsVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListParamsVersions,
+                    request_deserializer=rtscore_dot_rpc_dot_scheduler__pb2.ListParamsVersionsRequest.FromString,
+                    response_serializer=rtscore_dot_rpc_dot_scheduler__pb2.ListParamsVersionsReply.SerializeToString,
+            ),
+            'RollbackParams': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackParams,
+                    request_deserializer=rtscore_dot_rpc_dot_scheduler__pb2.ParamsRef.FromString,
+                    response_serializer=rtscore_dot_rpc_dot_scheduler__pb2.ParamsVersion.SerializeToString,
+            ),
+            'Train': grpc.unary_unary_rpc_method_handler(
+                    servicer.Train,
+                    request_deserializer=rtscore_dot_rpc_dot_scheduler__pb2.TrainRequest.FromString,
+                    response_serializer=rtscore_dot_rpc_dot_scheduler__pb2.TrainReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -524,6 +591,114 @@ class SchedulerService:
             '/rtscore.v1.SchedulerService/GetClusterStats',
             rtscore_dot_rpc_dot_scheduler__pb2.ClusterStatsRequest.SerializeToString,
             rtscore_dot_rpc_dot_scheduler__pb2.ClusterStats.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetParams(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rtscore.v1.SchedulerService/GetParams',
+            rtscore_dot_rpc_dot_scheduler__pb2.ParamsRef.SerializeToString,
+            rtscore_dot_rpc_dot_scheduler__pb2.ParamsVersion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListParamsVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rtscore.v1.SchedulerService/ListParamsVersions',
+            rtscore_dot_rpc_dot_scheduler__pb2.ListParamsVersionsRequest.SerializeToString,
+            rtscore_dot_rpc_dot_scheduler__pb2.ListParamsVersionsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackParams(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rtscore.v1.SchedulerService/RollbackParams',
+            rtscore_dot_rpc_dot_scheduler__pb2.ParamsRef.SerializeToString,
+            rtscore_dot_rpc_dot_scheduler__pb2.ParamsVersion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Train(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rtscore.v1.SchedulerService/Train',
+            rtscore_dot_rpc_dot_scheduler__pb2.TrainRequest.SerializeToString,
+            rtscore_dot_rpc_dot_scheduler__pb2.TrainReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -52,6 +52,13 @@ class SchedulerServiceStub:
     Explain: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.TaskRef, _scheduler_pb2.Explanation]
     """Why there, or why it waits."""
     GetClusterStats: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.ClusterStatsRequest, _scheduler_pb2.ClusterStats]
+    GetParams: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.ParamsRef, _scheduler_pb2.ParamsVersion]
+    """The scheduling parameters of one version; version 0 is the one in use."""
+    ListParamsVersions: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.ListParamsVersionsRequest, _scheduler_pb2.ListParamsVersionsReply]
+    RollbackParams: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.ParamsRef, _scheduler_pb2.ParamsVersion]
+    """Puts the parameters of an earlier version to use again, as a new version."""
+    Train: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.TrainRequest, _scheduler_pb2.TrainReply]
+    """Runs an epoch of learning now; what it accepts is put to use."""
 
 @_typing.type_check_only
 class SchedulerServiceAsyncStub(SchedulerServiceStub):
@@ -74,6 +81,13 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
     Explain: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.TaskRef, _scheduler_pb2.Explanation]  # type: ignore[assignment]
     """Why there, or why it waits."""
     GetClusterStats: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.ClusterStatsRequest, _scheduler_pb2.ClusterStats]  # type: ignore[assignment]
+    GetParams: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.ParamsRef, _scheduler_pb2.ParamsVersion]  # type: ignore[assignment]
+    """The scheduling parameters of one version; version 0 is the one in use."""
+    ListParamsVersions: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.ListParamsVersionsRequest, _scheduler_pb2.ListParamsVersionsReply]  # type: ignore[assignment]
+    RollbackParams: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.ParamsRef, _scheduler_pb2.ParamsVersion]  # type: ignore[assignment]
+    """Puts the parameters of an earlier version to use again, as a new version."""
+    Train: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.TrainRequest, _scheduler_pb2.TrainReply]  # type: ignore[assignment]
+    """Runs an epoch of learning now; what it accepts is put to use."""
 
 class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -159,6 +173,37 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _scheduler_pb2.ClusterStatsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_scheduler_pb2.ClusterStats, _abc.Awaitable[_scheduler_pb2.ClusterStats]]: ...
+
+    @_abc_1.abstractmethod
+    def GetParams(
+        self,
+        request: _scheduler_pb2.ParamsRef,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_pb2.ParamsVersion, _abc.Awaitable[_scheduler_pb2.ParamsVersion]]:
+        """The scheduling parameters of one version; version 0 is the one in use."""
+
+    @_abc_1.abstractmethod
+    def ListParamsVersions(
+        self,
+        request: _scheduler_pb2.ListParamsVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_pb2.ListParamsVersionsReply, _abc.Awaitable[_scheduler_pb2.ListParamsVersionsReply]]: ...
+
+    @_abc_1.abstractmethod
+    def RollbackParams(
+        self,
+        request: _scheduler_pb2.ParamsRef,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_pb2.ParamsVersion, _abc.Awaitable[_scheduler_pb2.ParamsVersion]]:
+        """Puts the parameters of an earlier version to use again, as a new version."""
+
+    @_abc_1.abstractmethod
+    def Train(
+        self,
+        request: _scheduler_pb2.TrainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_pb2.TrainReply, _abc.Awaitable[_scheduler_pb2.TrainReply]]:
+        """Runs an epoch of learning now; what it accepts is put to use."""
 
 def add_SchedulerServiceServicer_to_server(servicer: SchedulerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

@@ -288,6 +288,17 @@ async def test_after_a_rollback_nothing_new_is_put_to_use_for_a_while(tmp_path: 
         await until(lambda: server.learned.versions.number == 4)
 
 
+async def test_a_change_whose_caller_hangs_up_is_made_whole(tmp_path: Path) -> None:
+    async with learning(tmp_path, accepted(5.0), ga_epoch_interval_s=0.0) as server:
+        epoch = asyncio.create_task(server.learned.epoch())
+        while not server.learned.versions._changes:  # noqa: ASYNC110 (it lasts a millisecond)
+            await asyncio.sleep(0)
+        epoch.cancel()
+        await until(lambda: server.learned.versions.number == 2)
+        assert await server.versions() == [(1, 0, "initial"), (2, 1, "accepted")]
+        assert (await server.learned.roll_back(1)).version == 3
+
+
 # ---- the file ----
 
 
