@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import learned_samples
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from aod.policies import Policy
 from aod.replay import QueueOrder, Replayer
 from aod.workloads import Pattern, make_machines, make_workload, span_for
-from master.cli.simulate import command
+from master.cli.failure import CommandError
+from master.cli.simulate import command, inputs
 from master.cli.simulate.cluster import machines_of_lines, read_cluster
 from master.cli.simulate.comparison import (
     MIN_SEEDS,
@@ -28,15 +30,8 @@ from master.cli.simulate.comparison import (
     t_quantile,
 )
 from master.cli.simulate.plots import _LOOK
-from master.cli.simulate.sources import (
-    FromFile,
-    Generated,
-    Recorded,
-    check_tasks,
-    compressed,
-    deal_luck,
-    judged,
-)
+from master.cli.simulate.recorded import Recorded, judged
+from master.cli.simulate.sources import FromFile, Generated, check_tasks, compressed, deal_luck
 from master.cli.simulate.table import print_comparison
 from rtscore.tasks import TASK_TYPES
 
@@ -155,6 +150,20 @@ def test_a_history_of_which_nothing_can_be_used_says_why() -> None:
     bad = replace(history, actual_runtime_s=np.full(len(history), np.nan))
     with pytest.raises(ValueError, match=r"x holds no attempt that can be replayed \(600 missing number\)"):
         Recorded(Path("x"), bad, None, split=True)
+
+
+async def test_a_store_is_a_history(tmp_path: Path) -> None:
+    history = learned_samples.recorded(n=500)
+    store = tmp_path / "master.db"
+    await learned_samples.write_history(store, history)
+    found = inputs.history(store, None, split=False)
+    assert (
+        found.case(None, 1).tasks.task_ids
+        == Recorded(Path("x"), history, None, split=False).case(None, 1).tasks.task_ids
+    )
+    store.write_bytes(store.read_bytes()[:100])
+    with pytest.raises(CommandError, match=r"^--history: .*master\.db"):
+        inputs.history(store, None, split=False)
 
 
 def test_recorded_is_only_beside_the_load_that_it_had() -> None:

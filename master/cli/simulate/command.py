@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,7 @@ from master.cli.connect import JsonOption
 from master.cli.failure import CommandError
 
 if TYPE_CHECKING:
-    from aod.replay import Machines, QueueOrder
+    from aod.replay import QueueOrder
     from master.cli.simulate.sources import Source
     from rtscore.params import GAParams
 
@@ -23,13 +23,11 @@ Examples:
   rts simulate --generate steady
   rts simulate --generate mixed --load 0.5,0.7,0.95 --report compare.html
   rts simulate --generate steady --load 2 --policy rts --queue ours,edf,fifo
-  rts simulate --history attempts.jsonl --policy rts,least-loaded --json
+  rts simulate --history .rts/master.db --policy rts,least-loaded --json
   rts simulate --openb traces/openb --load 0.95 --seeds 10
 """
 
-T = TypeVar("T")
-
-_TASKS, _WORKERS, _LOAD = 10_000, 100, 0.7
+_TASKS, _LOAD = 10_000, 0.7
 _LEAST_LOAD, _MOST_LOAD = 0.01, 20.0
 
 
@@ -42,7 +40,10 @@ def simulate(
         Path | None, typer.Option(metavar="FILE", help="Tasks, one JSON object a line, with their runtimes.")
     ] = None,
     history: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Recorded attempts, one JSON object a line (.gz too).")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Recorded attempts: a master's store, or one JSON object a line (.gz too)."
+        ),
     ] = None,
     openb: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="The openb trace: its pod list and node list.")
@@ -115,24 +116,25 @@ def simulate(
             "The simulator is compiled by numba, which is not installed: pip install 'rtscore[numba]'."
         )
     from aod.replay import QueueOrder
+    from master.cli.simulate import inputs
     from master.cli.simulate.comparison import PLAYERS, RTS
 
     players = _chosen("--policy", policy, PLAYERS, PLAYERS)
     orders = [QueueOrder(name) for name in _chosen("--queue", queue, [str(q) for q in QueueOrder], ["ours"])]
-    given = _params(params) if params is not None else None
+    given = inputs.params(params) if params is not None else None
     learn = RTS in players and given is None
     n = tasks if tasks is not None else _TASKS
     source: Source
     try:
         if generate:
-            source = _generated(generate, n, workers, identical, cluster)
+            source = inputs.generated(generate, n, workers, identical, cluster)
         elif workload is not None:
-            source = _workload(workload, workers, identical, cluster)
+            source = inputs.workload(workload, workers, identical, cluster)
         elif history is not None:
-            source = _history(history, cluster, split=learn)
+            source = inputs.history(history, cluster, split=learn)
         else:
             assert openb is not None
-            source = _openb(openb, tasks)
+            source = inputs.openb(openb, tasks)
         _run(source, loads, orders, players, seeds, given, learn=learn, report=report, as_json=as_json)
     except KeyboardInterrupt:
         output.say("Stopped; nothing was written.")
@@ -259,84 +261,3 @@ def _check_report(path: Path) -> None:
         )
     if not path.parent.is_dir():
         raise CommandError(f"--report: there is no folder {path.parent}.")
-
-
-def _params(path: Path) -> GAParams:
-    from rtscore import load_ga_params
-    from rtscore.errors import ParamsError
-
-    try:
-        return load_ga_params(path)
-    except (OSError, ParamsError) as error:
-        raise CommandError(f"--params: {_reason(path, error)}") from None
-
-
-def _generated(
-    pattern: str, tasks: int, workers: int | None, identical: bool, cluster: Path | None
-) -> Source:
-    from aod.workloads import Pattern
-    from master.cli.simulate.sources import Generated
-
-    name = _chosen("--generate", [pattern], [str(p) for p in Pattern], [])[0]
-    return Generated(Pattern(name), tasks, workers or _WORKERS, identical, _cluster(cluster))
-
-
-def _workload(path: Path, workers: int | None, identical: bool, cluster: Path | None) -> Source:
-    from aod.workloads import read_tasks
-    from master.cli.simulate.sources import FromFile, check_tasks
-
-    made = _read("--workload", path, read_tasks)
-    if not len(made):
-        raise CommandError(f"--workload: {path} holds no tasks. Write one JSON object a line.")
-    _read("--workload", path, lambda _: check_tasks(made))
-    return FromFile(path, made, workers or _WORKERS, identical, _cluster(cluster))
-
-
-def _history(path: Path, cluster: Path | None, *, split: bool) -> Source:
-    from aod.jsonlines import read_history
-    from master.cli.simulate.cluster import read_cluster
-    from master.cli.simulate.sources import Recorded
-
-    recorded, bad = _read("--history", path, read_history)
-    if bad:
-        output.say(f"{len(bad)} lines are no attempt; the first is line {bad[0].number}: {bad[0].reason}.")
-    totals = None
-    if cluster is not None:
-        lines = _read("--cluster", cluster, read_cluster)
-        if any(line.speed is not None for line in lines):
-            raise CommandError("--cluster: a speed came; those of a recorded history are estimated from it.")
-        totals = {line.worker_id: (line.cpu, line.memory, line.gpu, line.storage) for line in lines}
-    source = _read("--history", path, lambda _: Recorded(path, recorded, totals, split=split))
-    if source.left_out:
-        why = ", ".join(f"{count} {reason}" for reason, count in source.left_out.items())
-        output.say(f"Attempts that cannot be replayed: {why}.")
-    return source
-
-
-def _openb(folder: Path, pods: int | None) -> Source:
-    from aod.trace import NODES, PODS
-    from master.cli.simulate.sources import Openb
-
-    for name in (NODES, PODS):
-        if not (folder / name).is_file():
-            raise CommandError(f"--openb: {folder} holds no {name}.")
-    return Openb(folder, pods)
-
-
-def _cluster(path: Path | None) -> Machines | None:
-    from master.cli.simulate.cluster import machines_of_lines, read_cluster
-
-    return None if path is None else machines_of_lines(_read("--cluster", path, read_cluster))
-
-
-def _read(option: str, path: Path, reader: Callable[[Path], T]) -> T:
-    try:
-        return reader(path)
-    except (OSError, ValueError) as error:
-        raise CommandError(f"{option}: {_reason(path, error)}") from None
-
-
-def _reason(path: Path, error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{path} cannot be read: {error.strerror}."
-    return f"{error}."

@@ -17,7 +17,8 @@ from aod.epoch import EpochReport, run_ga_epoch
 from aod.genetic import GAConfig, Generation
 from aod.policies import Policy
 from aod.replay import QueueOrder, Replay, Replayer, Scores, Summary
-from master.cli.simulate.sources import Case, Source, judged
+from master.cli.simulate.recorded import judged
+from master.cli.simulate.sources import Case, Source
 from rtscore.params import GAParams
 
 RTS, UNTRAINED, RECORDED = "rts", "rts-untrained", "recorded"
