@@ -7,6 +7,8 @@ behind. It only reads the store, through a connection of its own, and it yields 
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import signal
 import sys
@@ -29,8 +31,9 @@ from aod.theta import train_theta
 from aod.workloads import make_machines, make_workload
 from master.epochs import EpochReply, EpochRequest, Totals
 from master.store.database import Database
-from master.store.rows import history_of
+from master.store.rows import history_of, params_of, worker_of
 from rtscore import GAParams
+from rtscore.errors import ParamsError
 from rtscore.params import params_from_dict, params_to_dict
 
 NICE = 10
@@ -52,6 +55,35 @@ def read_history(store: Path, since: float, until: float) -> History:
         return History.from_columns(
             history_of([row for _, part in database.history(since, until) for row in part])
         )
+    finally:
+        database.close()
+
+
+def newest_finish(store: Path) -> float:
+    """When the last recorded outcome of a store finished, in Unix seconds; -inf when it has none."""
+    database = Database(store, write=False)
+    try:
+        return database.newest_since(0, math.inf)
+    finally:
+        database.close()
+
+
+def read_cluster(store: Path) -> tuple[dict[str, Totals], GAParams | None]:
+    """The registered workers of a store and its newest parameters; None when it has none that can be used.
+
+    Raises
+    ------
+    StoreOpenError
+        As `read_history`.
+    """
+    database = Database(store, write=False)
+    try:
+        records = [worker_of(row) for name, rows in database.load() if name == "workers" for row in rows]
+        workers = {w.worker_id: (w.cpu, w.memory, w.gpu, w.storage) for w in records}
+        for _, rows in database.params_versions(1):
+            with contextlib.suppress(ParamsError):
+                return workers, params_from_dict(msgspec.json.decode(params_of(rows[0]).params))
+        return workers, None
     finally:
         database.close()
 
@@ -93,13 +125,15 @@ def learn(
     if report.accepted:
         accepted = params_to_dict(report.params)
         accepted["Meta"]["model"] = document
-    return EpochReply(
+    reply = EpochReply(
         verdict=report.verdict,
         reason=report.reason,
         params=accepted,
         model=document,
         evidence=_evidence(report),
     )
+    # As the master will read it, without numpy's scalars.
+    return msgspec.json.decode(msgspec.json.encode(reply, enc_hook=_plain), type=EpochReply)
 
 
 def _evidence(report: EpochReport) -> dict[str, Any]:
@@ -164,11 +198,10 @@ def main() -> None:
     with os.fdopen(os.dup(1), "wb") as replies:
         os.dup2(2, 1)
         lines = _lines(sys.stdin.buffer)
-        encoder = msgspec.json.Encoder(enc_hook=_plain)
         try:
             warm_up()
             for line in lines:
-                replies.write(encoder.encode(answer(line)) + b"\n")
+                replies.write(msgspec.json.encode(answer(line)) + b"\n")
                 replies.flush()
         except BrokenPipeError:
             pass

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from master.cli import explain, serve, submit, tasks, workers
+from master.cli import explain, params, serve, submit, tasks, train, workers
 from master.cli.demo import command as demo
 from master.cli.failure import CommandError, Exit
 from master.cli.simulate import command as simulate
@@ -37,6 +37,8 @@ app.command(epilog=workers.WORKERS_EPILOG)(workers.workers)
 app.command(epilog=workers.DRAIN_EPILOG)(workers.drain)
 app.command(epilog=explain.EPILOG)(explain.explain)
 app.command(epilog=workers.STATS_EPILOG)(workers.stats)
+app.command(epilog=train.EPILOG)(train.train)
+app.add_typer(params.app, name="params")
 app.command(epilog=simulate.EPILOG)(simulate.simulate)
 
 

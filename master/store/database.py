@@ -103,7 +103,9 @@ class Database:
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             raise StoreOpenError(f"SQLite {sqlite3.sqlite_version} is too old; 3.24 or newer is needed")
         try:
-            self._connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_S)
+            # A reader must not leave an empty file where it found none.
+            uri = f"{path.absolute().as_uri()}?mode={'rwc' if write else 'rw'}"
+            self._connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_S)
         except sqlite3.Error as error:
             raise StoreOpenError(f"cannot open {path}: {error}") from error
         try:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import resource
 import signal
@@ -23,7 +24,7 @@ from master.events import InsertTask
 from master.records import TaskState
 from master.store.base import StoreConflictError, StoreOpenError
 from master.store.channel import Channel
-from master.store.database import HISTORY, STATEMENTS
+from master.store.database import HISTORY, STATEMENTS, Database
 from master.store.rows import plan
 from master.store.schema import APPLICATION_ID, MIGRATIONS
 from master.store.sqlite import SqliteStore
@@ -397,3 +398,25 @@ async def test_a_damaged_file_after_the_writer_died_is_unavailability(store: Sql
         Path(name).write_bytes(b"overwritten " * 1000)
     with pytest.raises(StoreUnavailableError, match="cannot be started"):
         await store.commit([insert("a")])
+
+
+def test_a_reader_of_what_is_not_there_says_so_and_makes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(StoreOpenError, match="absent"):
+        Database(tmp_path / "absent.db", write=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_the_newest_records_are_found_by_their_finish(store: SqliteStore, path: Path) -> None:
+    for number in range(5):
+        task_id = f"t{number}"
+        await store.commit([insert(task_id), place(task_id, 2), outcome(task_id, finished_at=100.0 + number)])
+    reader = Database(path, write=False)
+    try:
+        for count in range(5):
+            since = reader.newest_since(count, 104.5)
+            rows = [row for _, part in reader.history(since, 104.5) for row in part]
+            assert [row[0] for row in rows] == [f"t{number}" for number in range(5 - count, 5)]
+        assert reader.newest_since(5, 104.5) == -math.inf
+        assert reader.newest_since(0, 102.0) == math.nextafter(101.0, math.inf)
+    finally:
+        reader.close()
