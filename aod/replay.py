@@ -197,7 +197,7 @@ class Replay:
     def utilisation(self) -> float:
         """See `Summary`."""
         low, high = self.window
-        if not high > low:
+        if not high > low or not len(self.machines):
             return 0.0
         ran = self.ran
         totals = self.machines.totals[self.worker[ran], :3]
@@ -210,7 +210,9 @@ class Replay:
     def overload(self) -> float:
         """See `Summary`."""
         low, high = self.window
-        return float(self.overload_s.sum() / (len(self.machines) * (high - low))) if high > low else 0.0
+        if not high > low or not len(self.machines):
+            return 0.0
+        return float(self.overload_s.sum() / (len(self.machines) * (high - low)))
 
     def energy(self, reference_s: F64 | None = None) -> float:
         """Resource-seconds used over those of runs of `reference_s`, shape (n,); of `base_s` when None."""

@@ -87,6 +87,11 @@ def test_a_failed_run_is_transported_as_a_whole_one() -> None:
     assert base[-1] == pytest.approx(base[0], rel=0.1)
 
 
+def test_a_worker_without_a_name_is_none() -> None:
+    history = History.from_rows([attempt(worker_id=""), attempt(worker_id="a")])
+    assert list(totals_seen(history)) == ["a"]
+
+
 def test_failures_are_shrunk_toward_all_and_a_newcomer_has_those_of_all() -> None:
     rows = [attempt(task_id=f"a{i}", worker_id="a", succeeded=False) for i in range(95)]
     rows += [attempt(task_id=f"b{i}", worker_id="b") for i in range(95)]

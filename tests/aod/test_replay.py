@@ -22,7 +22,10 @@ def machines(
 ) -> Machines:
     n = len(totals)
     return Machines(
-        tuple(f"w{j}" for j in range(n)), np.array(totals), np.full((6, n), slowdown), np.array(theta)
+        tuple(f"w{j}" for j in range(n)),
+        np.array(totals).reshape(n, 4),
+        np.full((6, n), slowdown),
+        np.array(theta),
     )
 
 
@@ -71,6 +74,16 @@ def test_what_does_not_fit_waits_and_starts_when_room_comes_free() -> None:
 def test_a_task_that_no_worker_could_run_is_unplaced_and_missed() -> None:
     summary = Replayer(machines(ONE), tasks([0.0, 1.0], [5.0, 2.0])).run().summary()
     assert (summary.unplaced, summary.misses, summary.sla) == (1, 1, 0.5)
+
+
+def test_without_workers_nothing_runs_and_the_figures_are_numbers() -> None:
+    summary = Replayer(machines([]), tasks([0.0, 1.0], [1.0, 1.0])).run().summary()
+    assert (summary.unplaced, summary.sla, summary.utilisation, summary.overload) == (2, 0.0, 0.0, 0.0)
+
+
+def test_without_tasks_the_figures_are_numbers() -> None:
+    summary = Replayer(machines(ONE), tasks([], [])).run().summary()
+    assert (summary.tasks, summary.sla, summary.wait_p95_s, summary.overload) == (0, 1.0, 0.0, 0.0)
 
 
 def order_of_starts(order: QueueOrder, deadline: list[float]) -> list[int]:

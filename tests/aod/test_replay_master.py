@@ -129,3 +129,48 @@ def test_the_replay_places_as_the_master_does_on_random_clusters(seed: int) -> N
     )
     params = learned(machines)
     assert same(Replayer(machines, load).run(params=params), *by_the_master(machines, load, params))
+
+
+def test_who_was_passed_over_comes_before_later_ones_when_a_reserved_worker_comes_free_in_a_pass() -> None:
+    machines = Machines(
+        ("left", "right"),
+        np.array([[4.0, 16.0, 0.0, 1.0], [8.0, 16.0, 0.0, 1.0]]),
+        np.ones((6, 2)),
+        np.zeros(4),
+    )
+    # At 57 `large` has starved and gets the right worker, which will soon have memory. At 70 the left one
+    # comes free: `first` takes it and leaves too few cores for `second`, but room for `large`. So the right
+    # one is everyone's again, with three cores free: `third` asks before `second` does, and must not have it.
+    rows = [
+        ("on-left", 20.0, 4.0, 16.0, "gpu-training", 50.0, 500.0),
+        ("on-right", 25.0, 5.0, 8.0, "memory-heavy", 1000.0, 500.0),
+        ("large", 26.0, 1.0, 16.0, "cpu-light", 100.0, 700.0),
+        ("event", 57.0, 0.5, 0.0, "cpu-light", 0.5, 500.0),
+        ("first", 60.0, 2.0, 0.0, "cpu-light", 100.0, 500.0),
+        ("second", 61.0, 3.0, 0.0, "cpu-light", 100.0, 600.0),
+        ("third", 62.0, 3.0, 0.0, "cpu-light", 100.0, 800.0),
+    ]
+    n = len(rows)
+    names, arrival, cpu, memory, types, base_s, deadline = zip(*rows, strict=True)
+    load = Workload(
+        names,
+        arrival=np.array(arrival),
+        type=np.array([list(TASK_TYPES).index(name) for name in types], np.int8),
+        cpu=np.array(cpu),
+        memory=np.array(memory),
+        gpu=np.zeros(n),
+        storage=np.zeros(n),
+        tau=np.array([DEFAULT_TAU[name] for name in types]),
+        deadline=np.array(deadline),
+        base_s=np.array(base_s),
+        sla_multiplier=np.full(n, 2.0),
+    )
+    replay = Replayer(machines, load).run()
+    course = {name: (int(j), at) for name, j, at in zip(names, replay.worker, replay.start, strict=True)}
+    assert {name: course[name] for name in ("first", "large", "second")} == {
+        "first": (0, 70.0),
+        "large": (0, 70.0),
+        "second": (1, 70.0),
+    }
+    assert course["third"][1] > 70.0
+    assert same(replay, *by_the_master(machines, load, GAParams.default()))
