@@ -116,6 +116,17 @@ def test_the_same_command_gives_the_same_document_but_for_the_clock() -> None:
     assert without_clock(document(*command)) == without_clock(document(*command))
 
 
+def test_the_search_is_set_by_the_environment_of_the_trainer() -> None:
+    command = [*RTS, "simulate", *SMALL, "--policy", "rts", "--seeds", "1", "--json"]
+    settings = environment() | {"GA_GENERATIONS": "1", "GA_POPULATION_SIZE": "6"}
+    ran = subprocess.run(command, capture_output=True, text=True, env=settings)
+    (learned,) = json.loads(ran.stdout)["learned"]
+    assert [of["evaluations"] for of in learned["generations"]] == [6, 10]
+    wrong = subprocess.run(command, capture_output=True, text=True, env=settings | {"GA_GENERATIONS": "ten"})
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith("rts: GA_GENERATIONS='ten':")
+
+
 def test_given_parameters_are_used_and_nothing_is_learned(tmp_path: Path) -> None:
     # Everything is drawn to one worker, and the least-loaded default is not.
     drawn = GAParams(affinity={str(name): {"w00003": 5.0} for name in TASK_TYPES})

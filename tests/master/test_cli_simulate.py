@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aod.genetic import GAConfig
 from aod.policies import Policy
 from aod.replay import QueueOrder, Replayer
 from aod.workloads import Pattern, make_machines, make_workload, span_for
@@ -31,6 +32,7 @@ from master.cli.simulate.comparison import (
 )
 from master.cli.simulate.plots import _LOOK
 from master.cli.simulate.recorded import Recorded, judged
+from master.cli.simulate.report import write_report
 from master.cli.simulate.sources import FromFile, Generated, check_tasks, compressed, deal_luck
 from master.cli.simulate.table import print_comparison
 from rtscore.tasks import TASK_TYPES
@@ -183,8 +185,9 @@ def test_the_bar_ends_where_the_comparison_does() -> None:
     done: list[int] = []
     source, loads, orders = Generated(Pattern.STEADY, 200, 5), [0.5, 0.9], [QueueOrder.OURS, QueueOrder.EDF]
     players = [RTS, "oracle"]
-    compare(source, loads, orders, players, 2, advance=lambda steps, what: done.append(steps))
-    assert sum(done) == count_steps(loads, orders, players, 2, learn=True)
+    config = GAConfig(population_size=4, generations=20, patience=2)
+    compare(source, loads, orders, players, 2, config=config, advance=lambda n, what: done.append(n))
+    assert sum(done) == count_steps(loads, orders, players, 2, config)
 
 
 def test_a_history_too_short_to_learn_from_is_reported_and_judged_by_the_defaults(
@@ -205,6 +208,19 @@ def test_every_policy_is_named_in_the_help_and_has_a_look_of_its_own() -> None:
     assert all(name in help_text for name in PLAYERS)
     assert set(_LOOK) == {*PLAYERS, RECORDED}
     assert len(set(_LOOK.values())) == len(_LOOK)
+
+
+def test_the_same_comparison_gives_the_same_page(tmp_path: Path) -> None:
+    found = compare(Generated(Pattern.BURST, 200, 5), [0.7, 1.5], [QueueOrder.OURS], PLAYERS, MIN_SEEDS)
+    pages = [tmp_path / name for name in ("one.html", "two.html")]
+    for page in pages:
+        write_report(page, found, {"kind": "generated"})
+    assert pages[0].read_bytes() == pages[1].read_bytes()
+    assert sorted(tmp_path.iterdir()) == sorted(pages)
+
+
+def test_a_load_that_is_given_twice_is_replayed_once() -> None:
+    assert command._loads(["0.7,1", "0.70"], recorded=False) == [0.7, 1.0]
 
 
 @pytest.mark.parametrize(("share", "text"), [(0.7, "70 %"), (0.725, "72.5 %"), (3.0, "300 %")])

@@ -14,6 +14,7 @@ from master.cli.connect import JsonOption
 from master.cli.failure import CommandError
 
 if TYPE_CHECKING:
+    from aod.genetic import GAConfig
     from aod.replay import QueueOrder
     from master.cli.simulate.sources import Source
     from rtscore.params import GAParams
@@ -102,7 +103,8 @@ def simulate(
     """Compare placement policies on a workload, by replaying it.
 
     Policies decide on the production kernel and queue. The policy rts first learns, from other tasks than
-    those that it is judged on. Nothing here talks to a master.
+    those that it is judged on, with the search that GA_POPULATION_SIZE, GA_GENERATIONS and the like set.
+    Nothing here talks to a master.
     """
     _one_source(generate, workload, history, openb)
     _fitting(
@@ -122,7 +124,7 @@ def simulate(
     players = _chosen("--policy", policy, PLAYERS, PLAYERS)
     orders = [QueueOrder(name) for name in _chosen("--queue", queue, [str(q) for q in QueueOrder], ["ours"])]
     given = inputs.params(params) if params is not None else None
-    learn = RTS in players and given is None
+    learns = inputs.search() if RTS in players and given is None else None
     n = tasks if tasks is not None else _TASKS
     source: Source
     try:
@@ -131,11 +133,11 @@ def simulate(
         elif workload is not None:
             source = inputs.workload(workload, workers, identical, cluster)
         elif history is not None:
-            source = inputs.history(history, cluster, split=learn)
+            source = inputs.history(history, cluster, split=learns is not None)
         else:
             assert openb is not None
             source = inputs.openb(openb, tasks)
-        _run(source, loads, orders, players, seeds, given, learn=learn, report=report, as_json=as_json)
+        _run(source, loads, orders, players, seeds, given, learns=learns, report=report, as_json=as_json)
     except KeyboardInterrupt:
         output.say("Stopped; nothing was written.")
         raise typer.Exit(130) from None
@@ -149,7 +151,7 @@ def _run(
     seeds: int,
     params: GAParams | None,
     *,
-    learn: bool,
+    learns: GAConfig | None,
     report: Path | None,
     as_json: bool,
 ) -> None:
@@ -160,8 +162,8 @@ def _run(
     if seeds < MIN_SEEDS:
         output.say(f"{seeds} seeds are too few for intervals; {MIN_SEEDS} are needed.")
     try:
-        with progress(count_steps(loads, orders, players, seeds, learn)) as advance:
-            found = compare(source, loads, orders, players, seeds, params, advance)
+        with progress(count_steps(loads, orders, players, seeds, learns)) as advance:
+            found = compare(source, loads, orders, players, seeds, params, learns, advance)
     except (OSError, ValueError) as error:
         raise CommandError(f"{source.kind}: {error}.") from None
     if report is not None:

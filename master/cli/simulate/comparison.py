@@ -28,9 +28,6 @@ PLAYERS = (RTS, UNTRAINED, *(policy.label for policy in Policy if policy is not 
 MIN_SEEDS = 5
 """Without so many seeds no interval is stated."""
 
-# Steps of the progress per epoch: its generations and what is around them.
-_EPOCH_STEPS = GAConfig().generations + 1
-
 
 class Advance(Protocol):
     """Told how many steps were done, and of what."""
@@ -116,6 +113,7 @@ def compare(
     players: Sequence[str],
     seeds: int,
     params: GAParams | None = None,
+    config: GAConfig | None = None,
     advance: Advance = lambda steps, what: None,
 ) -> Comparison:
     """Replay them all.
@@ -126,6 +124,8 @@ def compare(
         Of `PLAYERS`.
     params : GAParams, optional
         Those of `rts`; when None an epoch learns them from the case's past.
+    config : GAConfig, optional
+        Of the search in such an epoch; the default when None.
     advance : callable
         Told how many of `count_steps` steps were done, and of what.
 
@@ -144,7 +144,7 @@ def compare(
             found.tasks, found.workers = len(case.tasks) - case.since, len(case.machines)
             of_rts = params
             if params is None and RTS in players:
-                report = _learn(case, seed, partial(advance, what=f"{where}: learning"))
+                report = _learn(case, seed, config or GAConfig(), partial(advance, what=f"{where}: learning"))
                 of_rts = report.params
                 found.learned.append(_learned(load, seed, report))
             if of_rts is not None and (of_rts.affinity or of_rts.penalty) and found.affinity is None:
@@ -173,10 +173,10 @@ def count_steps(
     orders: Sequence[QueueOrder],
     players: Sequence[str],
     seeds: int,
-    learn: bool,
+    learns: GAConfig | None,
 ) -> int:
-    """How many steps `compare` takes."""
-    each = len(orders) * len(players) + (_EPOCH_STEPS if learn else 0)
+    """How many steps `compare` takes; `learns` is the configuration of its epochs, None without any."""
+    each = len(orders) * len(players) + (_epoch_steps(learns) if learns else 0)
     return len(loads) * seeds * each
 
 
@@ -219,7 +219,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.4g} %"
 
 
-def _learn(case: Case, seed: int, advance: Callable[[int], None]) -> EpochReport:
+def _learn(case: Case, seed: int, config: GAConfig, advance: Callable[[int], None]) -> EpochReport:
     done = 0
 
     def progress(_: Generation) -> None:
@@ -231,10 +231,14 @@ def _learn(case: Case, seed: int, advance: Callable[[int], None]) -> EpochReport
     totals: Mapping[str, tuple[float, float, float, float]] = {
         name: tuple(row) for name, row in zip(machines.worker_ids, machines.totals.tolist(), strict=True)
     }
-    report = run_ga_epoch(case.past(), totals, seed=seed, progress=progress)
+    report = run_ga_epoch(case.past(), totals, config=config, seed=seed, progress=progress)
     # A search that stops early has fewer generations than were counted on.
-    advance(_EPOCH_STEPS - done)
+    advance(_epoch_steps(config) - done)
     return report
+
+
+def _epoch_steps(config: GAConfig) -> int:
+    return config.generations + 1
 
 
 def _learned(load: float | None, seed: int, report: EpochReport) -> Learned:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -10,6 +11,7 @@ from master.cli import output
 from master.cli.failure import CommandError
 
 if TYPE_CHECKING:
+    from aod.genetic import GAConfig
     from aod.history import History
     from aod.replay import Machines
     from master.cli.simulate.sources import Source
@@ -32,6 +34,17 @@ def params(path: Path) -> GAParams:
         return load_ga_params(path)
     except (OSError, ParamsError) as error:
         raise CommandError(f"--params: {_reason(path, error)}") from None
+
+
+def search() -> GAConfig:
+    """The configuration of the search, from the environment of the master's trainer."""
+    from aod.errors import GAConfigError
+    from aod.genetic import GAConfig
+
+    try:
+        return GAConfig.from_env(os.environ)
+    except GAConfigError as error:
+        raise CommandError(f"{error}.") from None
 
 
 def generated(pattern: str, tasks: int, workers: int | None, identical: bool, cluster: Path | None) -> Source:
