@@ -45,8 +45,8 @@ def test_the_reader_of_imports_sees_them_all(tmp_path: Path) -> None:
     assert set(imports(source)) == {"a.b", "c.d", "e"}
 
 
-# Who may import whom. The command line starts every process, so it alone may reach over to the worker, and the
-# trainer is a process of its own, which alone loads what learns.
+# Who may import whom. The command line starts every process, so it alone may reach over to the worker, and
+# the trainer is a process of its own, which alone loads what learns.
 @pytest.mark.parametrize(
     ("importers", "allowed"),
     [
