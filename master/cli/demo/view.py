@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import Group
     from rich.live import Live
+
     from rtscore.client import ClusterStats, WorkerInfo
 
 _RATE_WINDOW_S = 5.0
