@@ -35,6 +35,7 @@ def runtime_model(history: History, fit: ThetaFit) -> RuntimeModel | None:
     code = {name: j for j, name in enumerate(fit.worker_ids)}
     worker = np.array([code[name] for name in part.worker_ids], np.int64)[part.worker]
     runs = part.succeeded & fit.enough_t[part.type]
+    log_runtime = np.log(part.actual_runtime_s)
     log_s = np.log(part.actual_runtime_s / (fit.slowdown_tw[part.type, worker] * stretch_of(part, fit)))
     success_t = _success(part)
     residuals: dict[int, F64] = {}
@@ -56,12 +57,21 @@ def runtime_model(history: History, fit: ThetaFit) -> RuntimeModel | None:
         types[str(TASK_TYPES[t])] = TypeRuntime(
             base_s=float(np.exp(base_t[t])),
             success=float(success_t[t]),
-            quantiles=tuple(np.round(quantiles, 6).tolist()),
+            quantiles=_rounded(quantiles),
+            anywhere=_rounded(
+                np.percentile(
+                    np.clip(log_runtime[runs & (part.type == t)] - base_t[t], -_LIMIT, _LIMIT), PERCENTS
+                )
+            ),
             slowdown={fit.worker_ids[j]: float(f"{fit.slowdown_tw[t, j]:.6g}") for j in known},
             records=len(own),
         )
     theta = fit.theta
     return RuntimeModel((theta.theta1, theta.theta2, theta.theta3, theta.theta4), types)
+
+
+def _rounded(values: F64) -> tuple[float, ...]:
+    return tuple(np.round(values, 6).tolist())
 
 
 def _success(part: History) -> F64:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from master.book import Book
 from master.jobs import Standing
-from master.lifecycle import Lifecycle
 from master.members import NAMES, Members
 from master.queue import TaskQueue
 from master.records import TaskState
@@ -13,9 +12,7 @@ from master.reservations import Reservations
 PLACED = (TaskState.ASSIGNED, TaskState.RUNNING)
 
 
-def audit(
-    book: Book, members: Members, queue: TaskQueue, reservations: Reservations, lifecycle: Lifecycle
-) -> None:
+def audit(book: Book, members: Members, queue: TaskQueue, reservations: Reservations) -> None:
     """Raise AssertionError, saying which, when an invariant is broken.
 
     A worker holds exactly what its live attempts ask, and no more than it has (unless it was made smaller
@@ -49,7 +46,7 @@ def audit(
         job = member.reserved_for
         assert job is None or reservations.held[job].member is member, f"{member} is reserved for nobody"
         attempts += len(member.attempts)
-    assert attempts == lifecycle.live, f"{attempts} attempts on workers, {lifecycle.live} counted"
+    assert attempts == members.live, f"{attempts} attempts on workers, {members.live} counted"
 
     counts = dict.fromkeys(TaskState, 0)
     queued = 0

@@ -1,9 +1,9 @@
 """The master's core: events in, effects out; no I/O, no clock, no randomness.
 
 What is decided where: `validate` what is accepted; `queue` the order, `placement` the pass, `reservations`
-the exception to both; `lifecycle` what becomes of a placed task; `liveness` who belongs to the cluster;
-`restore` how it begins again. All state is in `Book`, `Members` and `TaskQueue`, and this class wires them
-together.
+the exception to both; `lifecycle` what becomes of a placed task; `forecast` what probably will; `liveness`
+who belongs to the cluster; `restore` how it begins again. All state is in `Book`, `Members` and `TaskQueue`,
+and this class wires them together.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from master.events import (
     WorkerLeft,
     WorkerSilent,
 )
+from master.forecast import Forecast, Prediction
 from master.jobs import Job, task_of
 from master.lifecycle import Lifecycle
 from master.liveness import Liveness
@@ -109,12 +110,14 @@ class Cluster:
         self._queue = TaskQueue()
         self._reservations = Reservations(self._members, self._queue)
         self._placement = Placement(self._queue, self._members, self._reservations, scheduler)
+        self._forecast = Forecast(self._members, self._queue)
         self._lifecycle = Lifecycle(
             self._book,
             self._members,
             self._queue,
             self._reservations,
             tau,
+            self._forecast,
             max_attempts=max_attempts,
             pause_s=heartbeat_interval_s,
         )
@@ -168,11 +171,11 @@ class Cluster:
 
         It corrects what τ learns, and predicts. Assigning replaces it.
         """
-        return self._lifecycle.model
+        return self._forecast.model
 
     @model.setter
     def model(self, model: RuntimeModel | None) -> None:
-        self._lifecycle.model = model
+        self._forecast.model = model
 
     # ---- reads ----
 
@@ -203,6 +206,11 @@ class Cluster:
         job = self._book.jobs.get(task_id)
         return "" if job is None or job.group is None else why_waiting(job, self._members, now)
 
+    def predict(self, task_id: str, now: float) -> Prediction | None:
+        """When a task will probably start and finish; None when it has finished or is not in memory."""
+        job = self._book.jobs.get(task_id)
+        return None if job is None or job.status.state.terminal else self._forecast.of(job, now)
+
     def explain(self, task: StoredTask, now: float) -> TaskExplanation:
         """Why a task is where it is, and how the workers would rank for it now.
 
@@ -225,7 +233,7 @@ class Cluster:
 
     def check(self) -> None:
         """Raise AssertionError, saying which, when an invariant is broken; costs a look at everything."""
-        audit(self._book, self._members, self._queue, self._reservations, self._lifecycle)
+        audit(self._book, self._members, self._queue, self._reservations)
 
     # ---- events ----
 
@@ -276,7 +284,7 @@ class Cluster:
 
     def _place(self, event: Place, now: float, effects: list[Effect]) -> None:
         place = partial(self._lifecycle.place, now=now, effects=effects)
-        self._placement.run(now, self._lifecycle.live, place)
+        self._placement.run(now, self._members.live, place)
 
     # ---- helpers ----
 

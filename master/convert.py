@@ -13,6 +13,7 @@ import msgspec
 from master.epochs import EpochReply
 from master.errors import InvalidRequestError, MasterError
 from master.events import AttemptFinished, AttemptId, AttemptRefused, AttemptStarted, Heartbeat
+from master.forecast import Prediction
 from master.records import (
     AttemptRecord,
     ParamsVersion,
@@ -82,19 +83,21 @@ def submissions(request: scheduler_pb2.SubmitTasksRequest) -> list[Submission]:
     return [submission(spec) for spec in request.tasks]
 
 
-def task_info(task: StoredTask, reason: str | None = None) -> scheduler_pb2.TaskInfo:
+def task_info(
+    task: StoredTask, prediction: Prediction | None, reason: str | None = None
+) -> scheduler_pb2.TaskInfo:
     """A task as clients see it: the choices that were left to us are filled in.
 
     `reason` replaces the recorded one; a queued task has its reason only on demand.
     """
     info = scheduler_pb2.TaskInfo()
-    fill_task(info, task)
+    fill_task(info, task, prediction)
     if reason is not None:
         info.reason = reason
     return info
 
 
-def fill_task(info: scheduler_pb2.TaskInfo, task: StoredTask) -> None:
+def fill_task(info: scheduler_pb2.TaskInfo, task: StoredTask, prediction: Prediction | None) -> None:
     """Fill a message in its place: in a batch that takes 5 µs a task, building and copying it takes 16."""
     spec, status = task.spec, task.status
     given, out = spec.submission, info.spec
@@ -122,6 +125,11 @@ def fill_task(info: scheduler_pb2.TaskInfo, task: StoredTask) -> None:
     info.state = _TO_WIRE[status.state]
     if status.attempt or status.state is not TaskState.QUEUED:
         _fill_status(info, status)
+    if prediction is not None:
+        info.predicted_start_at = prediction.start_at
+        info.predicted_finish_at = prediction.finish_at
+        if prediction.chance is not None:
+            info.deadline_chance = prediction.chance
 
 
 def _fill_status(info: scheduler_pb2.TaskInfo, status: TaskStatus) -> None:
@@ -139,7 +147,9 @@ def _fill_status(info: scheduler_pb2.TaskInfo, status: TaskStatus) -> None:
 
 
 def submit_reply(
-    answers: Iterable[StoredTask | MasterError], code: Callable[[MasterError], int]
+    answers: Iterable[StoredTask | MasterError],
+    code: Callable[[MasterError], int],
+    predict: Callable[[str], Prediction | None],
 ) -> scheduler_pb2.SubmitTasksReply:
     """What became of a batch; `code` gives the google.rpc.Code of an error."""
     reply = scheduler_pb2.SubmitTasksReply()
@@ -149,7 +159,7 @@ def submit_reply(
             outcome.error.code = code(answer)
             outcome.error.message = str(answer)
         else:
-            fill_task(outcome.task, answer)
+            fill_task(outcome.task, answer, predict(answer.spec.task_id))
     return reply
 
 

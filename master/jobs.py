@@ -37,7 +37,7 @@ class Attempt:
         self.member = member
         self.record = record
         self.number = record.attempt
-        self.expected_finish = record.assigned_at + job.spec.tau
+        self.expected_finish = record.assigned_at
         # When its end was asked for; None: it is wanted.
         self.cancel_at: float | None = None
         # On the clock of `Uptime`: when it counts as lost unless its worker has named it; None: no doubt.
@@ -58,6 +58,7 @@ class Job:
         "avoid",
         "deadline",
         "executor",
+        "foreseen",
         "group",
         "latest_start",
         "reserved",
@@ -87,6 +88,8 @@ class Job:
         # τ is the one of submission, like the deadline made with it: what hope means does not drift.
         self.latest_start = spec.deadline - spec.tau
         self.attempt: Attempt | None = None
+        # When it waited and its wait was predicted, and the prediction in seconds.
+        self.foreseen: tuple[float, float] | None = None
         # The queue's notes. `turn` counts the times that it entered or left; heap entries of another turn are
         # void.
         self.standing = Standing.OUT

@@ -261,6 +261,6 @@ class Learning:
 
 def _report(task: asyncio.Task[None]) -> None:
     """Say so when a part of learning ended by an error: the master goes on without it."""
-    if task.cancelled() or isinstance(error := task.exception(), StoppingError):
-        return
-    log.error("learning goes on without a part of it", part=task.get_name(), exc_info=error)
+    error = None if task.cancelled() else task.exception()
+    if error is not None and not isinstance(error, StoppingError):
+        log.error("learning goes on without a part of it", part=task.get_name(), exc_info=error)

@@ -19,13 +19,13 @@ from master.events import (
     PutTau,
     Recorded,
 )
+from master.forecast import Forecast
 from master.jobs import Attempt, Job
 from master.members import Member, Members
 from master.queue import TaskQueue
 from master.records import AttemptEnd, AttemptRecord, ResultRecord, TaskState, TaskStatus
 from master.reservations import Reservations
 from rtscore import Decision, TauStore
-from rtscore.runtime_model import RuntimeModel
 
 # By how much a runtime of the worker's own clock may exceed the time since assignment by ours, which may have
 # been set back. Beyond that it is nonsense, and τ and every later deadline would be nonsense with it.
@@ -50,6 +50,7 @@ class Lifecycle:
         queue: TaskQueue,
         reservations: Reservations,
         tau: TauStore,
+        forecast: Forecast,
         *,
         max_attempts: int,
         pause_s: float,
@@ -59,11 +60,9 @@ class Lifecycle:
         self._queue = queue
         self._reservations = reservations
         self._tau = tau
+        self._forecast = forecast
         self._max_attempts = max_attempts
         self._pause_s = pause_s
-        # Attempts that hold a worker.
-        self.live = 0
-        self.model: RuntimeModel | None = None
 
     def place(self, job: Job, member: Member, decision: Decision, now: float, effects: list[Effect]) -> None:
         """Assign a job that has just left the queue."""
@@ -83,6 +82,7 @@ class Lifecycle:
             decision.risk,
         )
         self.open(Attempt(job, member, record))
+        self._forecast.placed(job, now)
         effects.append(InsertAttempt(record))
         self._book.change(job, TaskStatus(TaskState.ASSIGNED, number, worker_id, now), effects)
         effects.append(Assign(worker_id, job.spec, number))
@@ -91,7 +91,7 @@ class Lifecycle:
         """Let an attempt hold its worker."""
         self._members.hold(attempt)
         attempt.job.attempt = attempt
-        self.live += 1
+        attempt.expected_finish = attempt.record.assigned_at + self._forecast.typical_s(attempt)
 
     def started(self, event: AttemptStarted, now: float, effects: list[Effect]) -> None:
         """The command runs; a worker that runs what it should not is told to end it."""
@@ -106,7 +106,7 @@ class Lifecycle:
         job, status = attempt.job, attempt.job.status
         if status.state is TaskState.ASSIGNED:
             started_at = _clipped(event.started_at, status.assigned_at, now, default=now)
-            attempt.expected_finish = started_at + job.spec.tau
+            attempt.expected_finish = started_at + self._forecast.typical_s(attempt)
             running = TaskStatus(
                 TaskState.RUNNING, attempt.number, event.worker_id, status.assigned_at, started_at
             )
@@ -248,30 +248,15 @@ class Lifecycle:
         member.sla_met += sla_success
         if event.success and runtime_s > 0.0:
             task_type = job.spec.task_type
-            self._tau.update_tau(task_type, runtime_s / self._factor(attempt))
+            # τ is the runtime on an average idle worker. With the worker's state in it τ would hold the
+            # average stretch, and the prediction τ·(1 + θ·x) would count that twice.
+            self._tau.update_tau(task_type, runtime_s / (self._forecast.factor(attempt) or 1.0))
             effects.append(PutTau(task_type, self._tau.get_tau(task_type)))
-
-    def _factor(self, attempt: Attempt) -> float:
-        """By how much its worker, in the state that it found, makes a run longer than on an average idle one.
-
-        τ is the runtime there. Without the worker's state in it τ would hold the average stretch, and the
-        prediction τ·(1 + θ·x) would count that twice.
-        """
-        model, record, task = self.model, attempt.record, attempt.job.task
-        factor = model and model.factor(
-            attempt.job.spec.task_type,
-            record.worker_id,
-            (task.cpu, task.memory, task.gpu),
-            (record.cpu_avail, record.memory_avail, record.gpu_avail),
-            record.load_at_start,
-        )
-        return factor or 1.0
 
     def _end(self, attempt: Attempt, end: AttemptEnd, now: float, effects: list[Effect]) -> None:
         job = attempt.job
         self._members.let_go(attempt)
         job.attempt = None
-        self.live -= 1
         self._reservations.ended(job)
         ended_at = max(now, attempt.record.assigned_at)
         effects.append(EndAttempt(job.task_id, attempt.number, ended_at, end))

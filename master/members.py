@@ -109,6 +109,8 @@ class Members:
         self.by_id: dict[str, Member] = {}
         self.version = 0
         self.grown: dict[Member, None] = {}
+        # Attempts that hold a worker.
+        self.live = 0
 
     def __len__(self) -> int:
         return len(self.by_id)
@@ -161,12 +163,14 @@ class Members:
         job = attempt.job
         self.table.reserve(attempt.member.record.worker_id, job.task)
         attempt.member.attempts[job.task_id] = attempt
+        self.live += 1
 
     def let_go(self, attempt: Attempt) -> None:
         """Give back what an attempt held."""
         member = attempt.member
         self.table.release(member.record.worker_id, attempt.job.task)
         del member.attempts[attempt.job.task_id]
+        self.live -= 1
         if member.shrunk:
             member.shrunk = not covers(member.totals, member.held())
         self.grown[member] = None

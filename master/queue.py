@@ -96,6 +96,8 @@ class TaskQueue:
         self.starving: dict[Group, None] = {}
         self._timers: list[Entry] = []
         self._size = 0
+        # How often a job entered or left.
+        self.moves = 0
 
     def __len__(self) -> int:
         return self._size
@@ -113,6 +115,7 @@ class TaskQueue:
         job.turn += 1
         group.size += 1
         self._size += 1
+        self.moves += 1
         if len(self._timers) > 2 * self._size + 16 * SLACK:
             self._timers = _rebuilt(self._timers)
         self._join(job, group, now)
@@ -125,6 +128,7 @@ class TaskQueue:
         job.standing = Standing.OUT
         job.group = None
         self._size -= 1
+        self.moves += 1
         group.size -= 1
         if group.size == 0:
             del self.groups[*group.request, group.executor]

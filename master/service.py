@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 from master import convert
 from master.errors import MasterError, NotAllowedError, UnknownTaskError, UnknownWorkerIdError
+from master.forecast import Prediction
 from master.interceptors import Context, wire_code
 from master.learning import Learning
 from master.records import StoredTask, TaskState
@@ -31,14 +32,14 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         (outcome,) = await self._master.submit([convert.submission(request)])
         if isinstance(outcome, MasterError):
             raise outcome
-        return convert.task_info(outcome)
+        return convert.task_info(outcome, self._predict(outcome.spec.task_id))
 
     async def SubmitTasks(
         self, request: scheduler_pb2.SubmitTasksRequest, context: Context
     ) -> scheduler_pb2.SubmitTasksReply:
         """Accept many; one answer each."""
         outcomes = await self._master.submit(convert.submissions(request))
-        return convert.submit_reply(outcomes, wire_code)
+        return convert.submit_reply(outcomes, wire_code, self._predict)
 
     async def GetTask(self, request: scheduler_pb2.TaskRef, context: Context) -> scheduler_pb2.TaskInfo:
         """One task as it is now."""
@@ -156,4 +157,7 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
             # It may have gone on, and been forgotten, since it was read from the store.
             with contextlib.suppress(UnknownTaskError):
                 reason = self._master.cluster.why_waiting(task.spec.task_id, self._master.clock())
-        return convert.task_info(task, reason)
+        return convert.task_info(task, self._predict(task.spec.task_id), reason)
+
+    def _predict(self, task_id: str) -> Prediction | None:
+        return self._master.cluster.predict(task_id, self._master.clock())

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Self
 
 import msgspec
@@ -38,6 +39,8 @@ class TypeRuntime(msgspec.Struct, frozen=True):
         Share of runs that do their work.
     quantiles : tuple of 99 floats
         Of the log residual at `PERCENTS`, ascending.
+    anywhere : tuple of 99 floats
+        Of log(runtime/base_s), wherever the tasks were placed.
     slowdown : mapping of worker id to float
         Runtime as a multiple of the type's average; a worker that is not named is average.
     records : int
@@ -47,6 +50,7 @@ class TypeRuntime(msgspec.Struct, frozen=True):
     base_s: float
     success: float
     quantiles: tuple[float, ...]
+    anywhere: tuple[float, ...]
     slowdown: Mapping[str, float]
     records: int
 
@@ -56,24 +60,32 @@ class TypeRuntime(msgspec.Struct, frozen=True):
             raise RuntimeModelError("base_s or a slowdown is not finite and above 0")
         if not 0.0 <= self.success <= 1.0:
             raise RuntimeModelError(f"success is {self.success!r}; a number in [0, 1] is allowed")
-        if len(self.quantiles) != len(PERCENTS) or not all(map(math.isfinite, self.quantiles)):
-            raise RuntimeModelError(f"quantiles are not {len(PERCENTS)} finite numbers")
-        if any(a > b for a, b in zip(self.quantiles, self.quantiles[1:], strict=False)):
-            raise RuntimeModelError("quantiles do not ascend")
+        for name in ("quantiles", "anywhere"):
+            values = getattr(self, name)
+            if len(values) != len(PERCENTS) or not all(map(math.isfinite, values)):
+                raise RuntimeModelError(f"{name} are not {len(PERCENTS)} finite numbers")
+            if any(a > b for a, b in pairwise(values)):
+                raise RuntimeModelError(f"{name} do not ascend")
 
-    def chance(self, typical_s: float, within_s: float) -> float:
-        """Probability that a run whose typical runtime is this succeeds and takes at most `within_s`."""
-        if not within_s > 0.0:
-            return 0.0
-        log_ratio, quantiles = math.log(within_s / typical_s), self.quantiles
-        below = bisect_right(quantiles, log_ratio)
-        if below == 0:
-            return 0.0
-        if below == len(quantiles):
-            # What lies beyond the last quantile is a hundredth, and nobody knows how far it reaches.
-            return 0.995 * self.success
-        low, high = quantiles[below - 1], quantiles[below]
-        return (below + (log_ratio - low) / (high - low)) / 100.0 * self.success
+
+def share_below(quantiles: Sequence[float], value: float) -> float:
+    """The share of a distribution below a value, from its quantiles at `PERCENTS`."""
+    below = bisect_right(quantiles, value)
+    if below == 0:
+        return 0.0
+    if below == len(quantiles):
+        # What lies beyond the last quantile is a hundredth, and nobody knows how far it reaches.
+        return 0.995
+    low, high = quantiles[below - 1], quantiles[below]
+    return (below + (value - low) / (high - low)) / 100.0
+
+
+def quantile(quantiles: Sequence[float], share: float) -> float:
+    """The value below which this share lies; within the first and the last quantile."""
+    place = min(max(100.0 * share, 1.0), 99.0) - 1.0
+    below = min(int(place), len(quantiles) - 2)
+    low, high = quantiles[below], quantiles[below + 1]
+    return low + (high - low) * (place - below)
 
 
 class RuntimeModel(msgspec.Struct, frozen=True):

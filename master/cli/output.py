@@ -12,6 +12,8 @@ import msgspec
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from rtscore.client import TaskInfo
+
 STYLES = {
     "completed": "green",
     "met": "green",
@@ -102,6 +104,16 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02d}s"
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def prediction(task: TaskInfo) -> str:
+    """When a task will probably finish and its chance to make its deadline, to follow a sentence on it."""
+    if not task.predicted_finish_at:
+        return ""
+    chance = (
+        "" if task.deadline_chance is None else f", which it makes with {task.deadline_chance:.0%} chance"
+    )
+    return f"{chance}; probably finished at {instant(task.predicted_finish_at)}"
 
 
 def amount(value: float) -> str:

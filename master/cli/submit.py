@@ -168,7 +168,7 @@ def _accepted(task: TaskInfo) -> str:
     waits = f" ({task.reason})" if task.reason else ""
     return (
         f"{task.state}{waits}: {task.task_type}, expected to run {output.duration(task.tau)}, "
-        f"deadline at {output.instant(task.deadline)}"
+        f"deadline at {output.instant(task.deadline)}{output.prediction(task)}"
     )
 
 

@@ -114,9 +114,18 @@ def print_task(task: TaskInfo) -> None:
             ("runtime", output.duration(task.runtime_s) if task.finished_at and task.started_at else ""),
             ("exit code", "" if task.exit_code is None else str(task.exit_code)),
             ("deadline", output.instant(task.deadline)),
+            ("chance", "" if task.deadline_chance is None else f"{task.deadline_chance:.0%} to make it"),
+            ("probably", _course(task)),
             ("SLA", verdict if task.sla_success is not None else ""),
         ]
     )
+
+
+def _course(task: TaskInfo) -> str:
+    finish = f"finished at {output.instant(task.predicted_finish_at)}" if task.predicted_finish_at else ""
+    if task.state == "queued" and task.predicted_start_at:
+        return f"started at {output.instant(task.predicted_start_at)}, {finish}"
+    return finish
 
 
 def _request(task: TaskInfo) -> str:

@@ -11,7 +11,7 @@ from rtscore.runtime_model import RuntimeModel, TypeRuntime
 
 # `slow` takes twice as long; a task that takes all of a worker's cores is stretched by 1.5.
 MODEL = RuntimeModel(
-    (0.5, 0.0, 0.0, 0.4), {"cpu-light": TypeRuntime(4.0, 1.0, (0.0,) * 99, {"slow": 2.0}, 100)}
+    (0.5, 0.0, 0.0, 0.4), {"cpu-light": TypeRuntime(4.0, 1.0, (0.0,) * 99, (0.0,) * 99, {"slow": 2.0}, 100)}
 )
 
 

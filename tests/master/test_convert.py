@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from master import convert
 from master.errors import InvalidRequestError, UnknownTaskError
+from master.forecast import Prediction
 from master.records import StoredTask, Submission, TaskSpec, TaskState, TaskStatus
 from rtscore.client.calls import task_info
 from rtscore.client.types import TaskInfo
@@ -93,16 +94,26 @@ def test_a_client_reads_every_field_of_a_task(task: StoredTask) -> None:
         **msgspec.structs.asdict(status),
         "state": status.state.value,
     }
-    info = task_info(_over_the_wire(convert.task_info(task)))
+    prediction = Prediction(5.5, 7.25, 0.125)
+    wanted |= {"predicted_start_at": 5.5, "predicted_finish_at": 7.25, "deadline_chance": 0.125}
+    info = task_info(_over_the_wire(convert.task_info(task, prediction)))
     assert {name: getattr(info, name) for name in TaskInfo.__struct_fields__} == {
         name: wanted[name] for name in TaskInfo.__struct_fields__
     }
 
 
 @given(tasks)
+def test_what_is_not_predicted_is_not_told(task: StoredTask) -> None:
+    for prediction in (None, Prediction()):
+        info = task_info(_over_the_wire(convert.task_info(task, prediction)))
+        assert (info.predicted_start_at, info.predicted_finish_at, info.deadline_chance) == (0.0, 0.0, None)
+
+
+@given(tasks)
 def test_a_batch_is_answered_as_single_tasks_are(task: StoredTask) -> None:
-    reply = convert.submit_reply([task, UnknownTaskError("no")], lambda error: 5)
-    assert reply.outcomes[0].task == convert.task_info(task)
+    prediction = Prediction(5.5, 7.25, 0.125)
+    reply = convert.submit_reply([task, UnknownTaskError("no")], lambda error: 5, lambda task_id: prediction)
+    assert reply.outcomes[0].task == convert.task_info(task, prediction)
     assert (reply.outcomes[1].error.code, reply.outcomes[1].error.message) == (5, "no")
 
 

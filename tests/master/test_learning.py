@@ -22,7 +22,9 @@ from rtscore import GAParams, Risk, Theta, load_ga_params, save_ga_params
 from rtscore.params import params_from_dict, params_to_dict
 from rtscore.runtime_model import RuntimeModel, TypeRuntime
 
-MODEL = RuntimeModel((0.1, 0.1, 0.1, 0.1), {"mixed": TypeRuntime(2.0, 1.0, (0.0,) * 99, {"w1": 2.0}, 50)})
+MODEL = RuntimeModel(
+    (0.1, 0.1, 0.1, 0.1), {"mixed": TypeRuntime(2.0, 1.0, (0.0,) * 99, (0.0,) * 99, {"w1": 2.0}, 50)}
+)
 
 
 def params(alpha: float) -> GAParams:

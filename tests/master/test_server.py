@@ -71,7 +71,9 @@ def test_a_signal_stops_the_process_gracefully(tmp_path: Path, number: int) -> N
         master.send_signal(number)
         _, errors = master.communicate(timeout=20)
         assert master.returncode == 0
-        events = [json.loads(line)["event"] for line in errors.splitlines()]
+        lines = [json.loads(line) for line in errors.splitlines()]
+        events = [line["event"] for line in lines]
+        assert [line for line in lines if line["level"] not in ("info", "debug")] == []
         assert events[0] == "master serves"
         assert events[-1] == "master stopped"
     with process(tmp_path / "m.db") as (_, address), MasterClient(address) as client:

@@ -10,14 +10,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtscore.runtime_model import PERCENTS, RuntimeModel, RuntimeModelError, TypeRuntime
+from rtscore.runtime_model import (
+    PERCENTS,
+    RuntimeModel,
+    RuntimeModelError,
+    TypeRuntime,
+    quantile,
+    share_below,
+)
 
 # A log residual that is uniform in [-1, 1].
 UNIFORM = tuple((p - 50) / 50.0 for p in PERCENTS)
 
 
 def light(**fields: Any) -> TypeRuntime:
-    values = {"base_s": 4.0, "success": 1.0, "quantiles": UNIFORM, "slowdown": {"slow": 2.0}, "records": 100}
+    values = {
+        "base_s": 4.0,
+        "success": 1.0,
+        "quantiles": UNIFORM,
+        "anywhere": UNIFORM,
+        "slowdown": {"slow": 2.0},
+        "records": 100,
+    }
     return TypeRuntime(**{**values, **fields})
 
 
@@ -25,35 +39,31 @@ def model(**fields: Any) -> RuntimeModel:
     return RuntimeModel((0.1, 0.2, 0.5, 1.0), {"cpu-light": light(**fields)})
 
 
-@pytest.mark.parametrize(("log_ratio", "chance"), [(-0.5, 0.25), (0.0, 0.5), (0.25, 0.625), (0.8, 0.9)])
-def test_the_chance_is_the_share_of_residuals_below(log_ratio: float, chance: float) -> None:
-    assert light().chance(3.0, 3.0 * math.exp(log_ratio)) == pytest.approx(chance)
+@pytest.mark.parametrize(("value", "share"), [(-0.5, 0.25), (0.0, 0.5), (0.25, 0.625), (0.8, 0.9)])
+def test_the_share_below_a_value_and_the_value_of_a_share_are_each_others_inverse(
+    value: float, share: float
+) -> None:
+    assert share_below(UNIFORM, value) == pytest.approx(share)
+    assert quantile(UNIFORM, share) == pytest.approx(value)
 
 
 def test_beyond_the_last_quantile_half_a_percent_of_doubt_stays() -> None:
-    assert light().chance(1.0, 1e9) == 0.995
-    assert light().chance(1.0, 1e-9) == 0.0
+    assert share_below(UNIFORM, 1e9) == 0.995
+    assert share_below(UNIFORM, -1e9) == 0.0
+    assert (quantile(UNIFORM, 0.0), quantile(UNIFORM, 1.0)) == (UNIFORM[0], UNIFORM[-1])
 
 
-@pytest.mark.parametrize("within_s", [0.0, -1.0, math.nan])
-def test_without_time_there_is_no_chance(within_s: float) -> None:
-    assert light().chance(1.0, within_s) == 0.0
+@given(st.lists(st.floats(-5.0, 5.0), min_size=99, max_size=99), st.floats(-6.0, 6.0), st.floats(0.0, 3.0))
+def test_a_larger_value_never_has_a_smaller_share_below(
+    values: list[float], value: float, more: float
+) -> None:
+    values.sort()
+    assert 0.0 <= share_below(values, value) <= share_below(values, value + more) <= 1.0
 
 
-def test_a_run_that_fails_meets_nothing() -> None:
-    assert light(success=0.5).chance(1.0, math.exp(0.8)) == pytest.approx(0.45)
-
-
-@given(st.floats(1e-3, 1e3), st.floats(1e-3, 1e6), st.floats(1.0, 10.0))
-def test_more_time_is_never_a_lower_chance(typical_s: float, within_s: float, more: float) -> None:
-    known = light()
-    assert 0.0 <= known.chance(typical_s, within_s) <= known.chance(typical_s, within_s * more) <= 1.0
-
-
-def test_a_steep_residual_has_a_chance_of_all_or_nothing() -> None:
-    known = light(quantiles=(0.0,) * 99)
-    assert known.chance(2.0, 1.99) == 0.0
-    assert known.chance(2.0, 2.01) == 0.995
+def test_where_all_is_the_same_the_share_is_all_or_nothing() -> None:
+    assert share_below((0.0,) * 99, -0.01) == 0.0
+    assert share_below((0.0,) * 99, 0.01) == 0.995
 
 
 def test_the_factor_is_slowdown_times_stretch_and_an_unknown_worker_is_average() -> None:
@@ -83,6 +93,7 @@ def test_a_model_survives_json() -> None:
         {"slowdown": {"w": -1.0}},
         {"success": 1.5},
         {"quantiles": [0.0] * 98},
+        {"anywhere": [0.0] * 98},
         {"quantiles": [math.nan] * 99},
         {"quantiles": list(reversed(UNIFORM))},
     ],

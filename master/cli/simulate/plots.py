@@ -105,7 +105,7 @@ def _deadlines(comparison: Comparison, loads: Sequence[float | None]) -> Plot:
             mean = np.array([row.figures["sla"].mean for row in rows])
             # Side by side, or the bars of policies that are equally good hide each other.
             beside = x + _SIDE * gap * (k / max(len(keys) - 1, 1) - 0.5)
-            axes.errorbar(beside, mean, yerr=_half_widths(rows), **_look(key), capsize=2)
+            axes.errorbar(beside, mean, yerr=_half_widths(rows), **_look(key, comparison), capsize=2)
         axes.set_xlabel("offered load")
         axes.set_ylabel("tasks that met their deadline")
         axes.set_xticks(x, [percent(value) for value in x])
@@ -119,7 +119,7 @@ def _deadlines(comparison: Comparison, loads: Sequence[float | None]) -> Plot:
     def at_one(axes: Axes) -> None:
         rows = [_row(comparison, loads[0], key) for key in reversed(_keys(comparison, at=loads[0]))]
         for y, row in enumerate(rows):
-            look = _look((row.queue, row.policy)) | {"linestyle": "none"}
+            look = _look((row.queue, row.policy), comparison) | {"linestyle": "none"}
             half = _half_widths([row])
             axes.errorbar([row.figures["sla"].mean], [y], xerr=half, **look, capsize=2.5)
         axes.set_yticks(range(len(rows)), [_name((row.queue, row.policy), comparison) for row in rows])
@@ -152,7 +152,7 @@ def _waits(comparison: Comparison, load: float | None) -> Plot:
             longest = max(longest, float(ran[-1]) if len(ran) else 0.0)
             at = np.geomspace(_NO_WAIT_S, max(longest, 2 * _NO_WAIT_S), 200)
             longer = 1.0 - np.searchsorted(waits, at, side="right") / len(waits)
-            axes.plot(at, longer, **_look(key), markevery=(5, 24))
+            axes.plot(at, longer, **_look(key, comparison), markevery=(5, 24))
         if longest <= _NO_WAIT_S:
             axes.text(0.5, 0.5, "no task waited", transform=axes.transAxes, ha="center", fontsize=11)
         axes.set_xscale("log")
@@ -281,10 +281,14 @@ def _has_intervals(comparison: Comparison) -> bool:
     return any(row.figures["sla"].half_width is not None for row in comparison.rows)
 
 
-def _look(key: tuple[str, str]) -> dict[str, Any]:
+def _look(key: tuple[str, str], comparison: Comparison) -> dict[str, Any]:
     queue, policy = key
     color, marker = _LOOK[policy]
     strong = policy == RTS
+    if _policies(comparison) == {policy}:
+        # Of one policy under several orders the orders are told apart.
+        color, marker = _SERIES[list(_DASH).index(queue)]
+        strong = queue == "ours"
     return {
         "color": color,
         "marker": marker,
@@ -300,6 +304,10 @@ def _name(key: tuple[str, str], comparison: Comparison) -> str:
     several = len({row.queue for row in comparison.rows if row.queue != RECORDED}) > 1
     queue, policy = key
     return f"{policy}, {queue}" if several and queue != RECORDED else policy
+
+
+def _policies(comparison: Comparison) -> set[str]:
+    return {row.policy for row in comparison.rows if row.policy != RECORDED}
 
 
 def _named(axes: Axes, keys: Sequence[tuple[str, str]], comparison: Comparison) -> tuple[Any, list[str]]:
