@@ -134,3 +134,17 @@ def test_only_convert_reads_messages_into_records() -> None:
         and any("_pb2." in name or name.endswith("_pb2") for name in imports(path))
     }
     assert both <= {"master/convert.py"}
+
+
+def test_every_source_file_has_a_line_in_the_map() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    sources = files("rtscore", "aod", "master", "worker", "benchmarks", "tests")
+    sources += [*ROOT.glob("rtscore/_kernel/*.hpp"), *ROOT.glob("rtscore/_kernel/*.pyx")]
+    missing = [
+        str(path.relative_to(ROOT))
+        for path in sources
+        if path.name != "__init__.py"
+        and "_pb2" not in path.name
+        and f"/{path.name}" not in text.replace("`", "/")
+    ]
+    assert not missing
