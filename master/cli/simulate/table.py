@@ -79,8 +79,8 @@ def cells(row: Row, wide: bool) -> tuple[str, ...]:
         row.queue,
         _figure(f["sla"], 100.0, 2, " %"),
         _figure(f["misses"], 1.0, 0),
-        _figure(f["wait_mean_s"], 1.0, 1, " s", wide),
-        _figure(f["wait_p95_s"], 1.0, 1, " s", wide),
+        _figure(f["wait_mean_s"], 1.0, _digits(f["wait_mean_s"]), " s", wide),
+        _figure(f["wait_p95_s"], 1.0, _digits(f["wait_p95_s"]), " s", wide),
         _figure(f["slowdown_p95"], 1.0, 2, "×", wide),
         _figure(f["utilisation"], 100.0, 1, " %", wide),
         _figure(f["overload"], 100.0, 1, " %", wide),
@@ -104,6 +104,10 @@ def learned_lines(learned: Sequence[Learned]) -> Iterable[str]:
                 f"{at_load(of.load)}, seed {of.seed}: {RTS} has the default parameters; "
                 f"{of.verdict}: {of.reason}"
             )
+
+
+def _digits(wait: Figure) -> int:
+    return 0 if wait.mean >= 100.0 else 1
 
 
 def _figure(figure: Figure, scale: float, digits: int, unit: str = "", interval: bool = True) -> str:
