@@ -16,12 +16,6 @@ if TYPE_CHECKING:
     from rtscore import GAParams
     from rtscore.client import ParamsVersion
 
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="See the scheduling parameters, where they came from, and go back to earlier ones.",
-)
-
 _EPILOG = """\b
 Examples:
   rts params show
@@ -30,6 +24,14 @@ Examples:
   rts params history
   rts params rollback 3
 """
+
+app = typer.Typer(
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="See the scheduling parameters, where they came from, and go back to earlier ones.",
+)
+
 
 VersionArgument = Annotated[
     int, typer.Argument(metavar="VERSION", min=1, help="As `rts params history` has it.")
