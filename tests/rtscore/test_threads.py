@@ -44,10 +44,11 @@ def test_a_table_survives_eight_threads(frequent_switches: None) -> None:
                 if decision.worker_id is not None:
                     try:
                         table.reserve(decision.worker_id, task)
-                    except CapacityError:  # another thread was quicker
-                        continue
-                    held.append((decision.worker_id, task))
-                    placed[number] += 1
+                    except CapacityError:
+                        pass  # another thread was quicker
+                    else:
+                        held.append((decision.worker_id, task))
+                        placed[number] += 1
                 else:
                     assert decision.reason
                 table.set_load(f"w{mine.integers(400)}", float(mine.random()))
