@@ -156,9 +156,23 @@ def _submit(specs: Sequence[TaskSpec], *, master: str, many: bool, wait: bool, a
 
 
 def _wait(tasks: Sequence[TaskInfo], master: str) -> Sequence[TaskInfo]:
+    from concurrent.futures import Future
+    from threading import Thread
+
+    ended: Future[Sequence[TaskInfo]] = Future()
+
+    def wait() -> None:
+        try:
+            with connect(master, WAIT_RETRY_FOR_S) as client:
+                ended.set_result(client.wait([task.task_id for task in tasks]))
+        except BaseException as error:
+            ended.set_exception(error)
+
     try:
-        with connect(master, WAIT_RETRY_FOR_S) as client:
-            return client.wait([task.task_id for task in tasks])
+        # An interrupt amid the start of a gRPC call leaves a call that nobody serves, and closing or freeing
+        # its channel waits for that for ever. Interrupts come to the main thread, so gRPC is kept out of it.
+        Thread(target=wait, name="wait", daemon=True).start()
+        return ended.result()
     except KeyboardInterrupt:
         output.say("No longer waiting; the tasks go on. `rts cancel` ends them.")
         raise typer.Exit(130) from None
