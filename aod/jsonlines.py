@@ -1,16 +1,18 @@
-"""Histories in files of JSON lines, one attempt per line, gzip when the name ends in .gz."""
+"""Files of JSON lines, one object a line: histories, and whatever else has a type and a check."""
 
 from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TypeVar, cast
 
 import msgspec
 
 from aod.history import History, TaskHistory
+
+T = TypeVar("T")
 
 
 class BadLine(msgspec.Struct, frozen=True):
@@ -40,7 +42,7 @@ def parse(lines: Iterable[bytes | str]) -> tuple[History, list[BadLine]]:
 
 
 def read_history(path: str | os.PathLike[str]) -> tuple[History, list[BadLine]]:
-    """The attempts in a file and its bad lines; see `parse`.
+    """The attempts in a file (gzip when its name ends in .gz) and its bad lines; see `parse`.
 
     Raises
     ------
@@ -56,6 +58,38 @@ def write_history(history: History, path: str | os.PathLike[str]) -> None:
     encoder = msgspec.json.Encoder()
     with _open(path, "wb") as file:
         file.writelines(encoder.encode(row) + b"\n" for row in history.rows())
+
+
+def read_objects(path: str | os.PathLike[str], kind: type[T], check: Callable[[T], None]) -> list[T]:
+    """The objects of a file, in its order; blank lines are skipped, and one bad line refuses the file.
+
+    Parameters
+    ----------
+    kind : type
+        What a line holds.
+    check : callable
+        Raises ValueError for an object that is not allowed; called in order.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be read.
+    ValueError
+        When a line is no such object, or is not allowed; the message has its number.
+    """
+    decoder = msgspec.json.Decoder(kind)
+    found: list[T] = []
+    with Path(path).open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                each = decoder.decode(line)
+                check(each)
+            except ValueError as error:
+                raise ValueError(f"{os.fspath(path)}:{number}: {error}") from None
+            found.append(each)
+    return found
 
 
 def _open(path: str | os.PathLike[str], mode: str) -> IO[bytes]:

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from aod._njit import F64
+from aod.jsonlines import read_objects
 from aod.replay import Machines, Workload
 from rtscore.tasks import DEFAULT_SLA_MULTIPLIER, DEFAULT_TAU, TASK_TYPES
 
@@ -192,22 +193,13 @@ def read_tasks(path: str | os.PathLike[str]) -> Workload:
     ValueError
         When a line is no such object; the message has its number.
     """
-    decoder = msgspec.json.Decoder(TaskLine)
     code = {str(name): i for i, name in enumerate(TASK_TYPES)}
-    lines: list[TaskLine] = []
-    with Path(path).open("rb") as file:
-        for number, text in enumerate(file, start=1):
-            if not text.strip():
-                continue
-            try:
-                line = decoder.decode(text)
-                if line.task_type not in code:
-                    raise ValueError(
-                        f"task_type {line.task_type!r} came; allowed are {', '.join(TASK_TYPES)}"
-                    )
-            except ValueError as error:
-                raise ValueError(f"{os.fspath(path)}:{number}: {error}") from None
-            lines.append(line)
+
+    def check(line: TaskLine) -> None:
+        if line.task_type not in code:
+            raise ValueError(f"task_type {line.task_type!r} came; allowed are {', '.join(TASK_TYPES)}")
+
+    lines = read_objects(path, TaskLine, check)
     lines.sort(key=lambda line: line.arrival)
     return Workload(
         tuple(line.task_id for line in lines),

@@ -83,10 +83,6 @@ class Journal:
                 others.append(effect)
         self._wake.set()
 
-    def nudge(self) -> None:
-        """Form a group even if nothing has been appended, for the sake of `before`."""
-        self._wake.set()
-
     async def durable(self) -> None:
         """Return when everything appended so far is durable and delivered.
 

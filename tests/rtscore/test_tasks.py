@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rtscore import DEFAULT_TAU, TASK_TYPES, Task, TaskType, infer_task_type, is_valid_task_type
 from rtscore.errors import InvalidTaskError, RtscoreError
+from rtscore.reference import quantise
 
 
 def test_the_six_types_have_one_order_everywhere() -> None:
@@ -103,7 +104,8 @@ def test_an_invalid_task_is_a_value_error_and_one_of_ours() -> None:
 @given(st.floats(0, 2.0**32))
 def test_amounts_are_the_nearest_multiple_of_two_to_the_minus_twenty(amount: float) -> None:
     kept = Task("t", cpu=amount).cpu
-    assert kept == round(amount * 2**20) / 2**20
+    assert kept == quantise(amount)
+    assert kept * 2**20 == round(amount * 2**20)
     assert abs(kept - amount) <= 2.0**-21
 
 

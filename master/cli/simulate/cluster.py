@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import msgspec
 import numpy as np
 
+from aod.jsonlines import read_objects
 from aod.replay import Machines
 from aod.workloads import THETA
 from rtscore.tasks import MAX_AMOUNT, TASK_TYPES
@@ -39,23 +39,18 @@ def read_cluster(path: str | os.PathLike[str]) -> list[WorkerLine]:
     ValueError
         When it holds no workers, one twice, or a line that is no worker; the message has its number.
     """
-    decoder = msgspec.json.Decoder(WorkerLine)
-    lines: dict[str, WorkerLine] = {}
-    with Path(path).open("rb") as file:
-        for number, text in enumerate(file, start=1):
-            if not text.strip():
-                continue
-            try:
-                line = decoder.decode(text)
-                _check(line)
-                if line.worker_id in lines:
-                    raise ValueError(f"worker {line.worker_id!r} came before")
-            except ValueError as error:
-                raise ValueError(f"{os.fspath(path)}:{number}: {error}") from None
-            lines[line.worker_id] = line
+    seen: set[str] = set()
+
+    def check(line: WorkerLine) -> None:
+        _check(line)
+        if line.worker_id in seen:
+            raise ValueError(f"worker {line.worker_id!r} came before")
+        seen.add(line.worker_id)
+
+    lines = read_objects(path, WorkerLine, check)
     if not lines:
         raise ValueError(f"{os.fspath(path)} holds no workers; write one JSON object a line")
-    return list(lines.values())
+    return lines
 
 
 def machines_of_lines(lines: list[WorkerLine]) -> Machines:
