@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import psutil
@@ -47,19 +48,27 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(LIMIT_S + 60)
-def test_the_demo_runs_real_tasks_of_all_types_and_agrees_with_its_store(tmp_path: Path) -> None:
-    keep = tmp_path / "kept"
+def run_demo(scratch: Path, *arguments: str) -> dict[str, Any]:
+    """The report of a demo that succeeds."""
     ran = subprocess.run(
-        [*RTS, "demo", "--tasks", "60", "--json", "--keep", str(keep)],
+        [*RTS, "demo", "--json", *arguments],
         capture_output=True,
         text=True,
         timeout=LIMIT_S,
-        env=demo_environment(tmp_path),
+        env=demo_environment(scratch),
     )
     assert ran.returncode == 0, ran.stderr
-    report = json.loads(ran.stdout)
+    report: dict[str, Any] = json.loads(ran.stdout)
+    return report
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * LIMIT_S + 60)
+def test_the_demo_runs_real_tasks_agrees_with_its_store_and_goes_on_with_what_it_learned(
+    tmp_path: Path,
+) -> None:
+    keep = tmp_path / "kept"
+    report = run_demo(tmp_path, "--tasks", "60", "--keep", str(keep))
     assert (report["tasks"], report["completed"], report["failed"]) == (60, 60, 0)
     assert report["problems"] == []
     assert [line["task_type"] for line in report["types"]] == TYPES
@@ -78,6 +87,21 @@ def test_the_demo_runs_real_tasks_of_all_types_and_agrees_with_its_store(tmp_pat
         logs = [text for (text,) in rows.execute("SELECT logs FROM results")]
     for word in ("sha256", "ratio", "sorted", "product", "slept"):
         assert any(word in text for text in logs), word
+    assert (report["run"], report["earlier"]) == (1, None)
+    learning = report["learning"]
+    assert (learning["version"], learning["version_after"]) == (1, 1)
+    assert (learning["reason"], learning["verdict"]) == ("initial", "not enough data")
+
+    second = run_demo(tmp_path, "--tasks", "60", "--keep", str(keep))
+    assert (second["run"], second["tasks"], second["completed"]) == (2, 60, 60)
+    assert second["earlier"]["number"] == 1
+    assert sum(second["earlier"]["tasks"].values()) == 60
+    # τ goes on where the first run left it, and now there is enough to learn from.
+    assert [line["tau_before"] for line in second["types"]] == [line["tau_after"] for line in report["types"]]
+    learning = second["learning"]
+    assert learning["verdict"] in ("accepted", "kept")
+    assert learning["version_after"] == (2 if learning["verdict"] == "accepted" else 1)
+    assert bool(learning["changes"]) == (learning["verdict"] == "accepted")
 
 
 @pytest.mark.timeout(LIMIT_S + 60)

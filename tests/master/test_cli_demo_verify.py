@@ -84,6 +84,7 @@ def store(tmp_path: Path) -> Path:
             values = {
                 **dict.fromkeys(TASK_COLUMNS.replace(",", "").split(), 0),
                 **{"task_id": task.task_id, "status": task.state, "attempt": 1, "worker_id": "w"},
+                "user_id": "demo-1",
                 "success": True,
                 **{"deadline": task.deadline, "completed_at": FINISHED_AT, "sla_success": task.sla_success},
             }
@@ -119,7 +120,7 @@ def test_a_worker_without_tasks_has_no_mean_runtime() -> None:
 
 
 def test_a_store_that_agrees_has_no_differences(store: Path) -> None:
-    assert differences(store, REPORT, TOLD) == []
+    assert differences(store, REPORT, TOLD, "demo-1") == []
 
 
 @pytest.mark.parametrize(
@@ -141,17 +142,18 @@ def test_a_store_that_agrees_has_no_differences(store: Path) -> None:
 def test_each_kind_of_difference_is_told(store: Path, change: str, said: str) -> None:
     with contextlib.closing(sqlite3.connect(store)) as rows, rows:
         assert rows.execute(change).rowcount == 1
-    assert any(said in difference for difference in differences(store, REPORT, TOLD)), differences(
+    assert any(said in difference for difference in differences(store, REPORT, TOLD, "demo-1")), differences(
         store, REPORT, TOLD
     )
 
 
 def test_a_task_that_the_master_did_not_tell_is_missed(store: Path) -> None:
     assert any(
-        "late is known to only one" in difference for difference in differences(store, REPORT, TOLD[:1])
+        "late is known to only one" in difference
+        for difference in differences(store, REPORT, TOLD[:1], "demo-1")
     )
 
 
 def test_a_figure_that_was_told_wrong_is_found(store: Path) -> None:
     wrong: Report = msgspec.structs.replace(REPORT, sla_met=2)
-    assert differences(store, wrong, TOLD) == ["The store has 1 tasks in time, the report 2."]
+    assert differences(store, wrong, TOLD, "demo-1") == ["The store has 1 tasks in time, the report 2."]

@@ -18,7 +18,7 @@ EPILOG = """\b
 Examples:
   rts demo
   rts demo --tasks 200 --seed 7 --json
-  rts demo --keep /tmp/demo
+  rts demo --keep /tmp/demo && rts demo --keep /tmp/demo
 """
 
 
@@ -30,7 +30,11 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of the workload: the same seed, the same commands.")] = 1,
     keep: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Leave the store and the logs in this new or empty directory."),
+        typer.Option(
+            metavar="DIR",
+            help="Leave the store and the logs in this directory; run again with it, the demo goes on with "
+            "what it has learned.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -47,8 +51,8 @@ def demo(
     from master.cli.demo.view import choose_view
     from rtscore.client import ClientError
 
-    if keep is not None and keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
-        raise CommandError(f"--keep: {keep} is not a new or empty directory.")
+    if keep is not None and keep.exists() and (not keep.is_dir() or _foreign(keep)):
+        raise CommandError(f"--keep: {keep} is no new or empty directory, nor one of an earlier demo.")
     try:
         report = run_demo(tasks, workers, seed, keep, choose_view())
     except StoppedBySignalError as stopped:
@@ -62,3 +66,8 @@ def demo(
         print_report(report, cores=os.cpu_count() or 1)
     if report.problems:
         raise CommandError("\n".join(("The demo found problems:", *report.problems)), Exit.NO)
+
+
+def _foreign(directory: Path) -> bool:
+    """Whether a directory holds something, and no demo left it."""
+    return any(directory.iterdir()) and not (directory / "rts.db").is_file()

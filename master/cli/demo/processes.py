@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -37,8 +38,8 @@ class Processes:
         # Newest first: workers before the master they report to.
         self.stop(*reversed(self._children), grace_s=3.0)
 
-    def start(self, name: str, *arguments: str) -> None:
-        """Run `rts` with these arguments as the child `name`."""
+    def start(self, name: str, *arguments: str, **environment: str) -> None:
+        """Run `rts` with these arguments, and more in its environment, as the child `name`."""
         with open(self.log_path(name), "ab") as log:
             self._children[name] = subprocess.Popen(
                 [sys.executable, "-m", "master.cli.app", *arguments],
@@ -46,6 +47,7 @@ class Processes:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                env={**os.environ, **environment},
             )
 
     def log_path(self, name: str) -> Path:

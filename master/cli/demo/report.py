@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from master.cli import output
+from master.cli.demo.earlier import EarlierRun
 from master.cli.workers import in_order
 
 if TYPE_CHECKING:
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class WorkerLine(msgspec.Struct, frozen=True):
-    """One worker: how many tasks ended there, how many in time, their mean runtime in seconds."""
+    """One worker: how many tasks ended there, how many in time, their mean runtime in seconds.
+
+    `times`: how often tasks do their work there.
+    """
 
     worker_id: str
     cpu: float
@@ -25,6 +29,7 @@ class WorkerLine(msgspec.Struct, frozen=True):
     tasks: int
     sla_met: int
     mean_runtime_s: float | None
+    times: int = 1
 
 
 class TypeLine(msgspec.Struct, frozen=True):
@@ -38,8 +43,26 @@ class TypeLine(msgspec.Struct, frozen=True):
     tau_after: float
 
 
+class Learning(msgspec.Struct, frozen=True):
+    """Which parameters placed the tasks, what the epoch at the end made of them, and what differs then.
+
+    `reason` is how the version came to be used: initial, accepted, auto-rollback, ...
+    """
+
+    version: int
+    reason: str
+    verdict: str
+    why: str
+    version_after: int
+    reason_after: str
+    changes: tuple[str, ...]
+
+
 class Report(msgspec.Struct, frozen=True):
-    """What came of the demo; `problems` is empty when every task succeeded and every figure agrees."""
+    """What came of the demo; `problems` is empty when every task succeeded and every figure agrees.
+
+    `earlier` is the run before this one on the same store.
+    """
 
     tasks: int
     completed: int
@@ -54,6 +77,9 @@ class Report(msgspec.Struct, frozen=True):
     fallbacks: int
     decision_p50_us: float
     decision_p99_us: float
+    run: int = 1
+    learning: Learning | None = None
+    earlier: EarlierRun | None = None
     problems: tuple[str, ...] = ()
 
 
@@ -78,7 +104,14 @@ def make_report(
     def of_worker(worker: DemoWorker) -> WorkerLine:
         own = [task for task in tasks if task.worker_id == worker.worker_id]
         return WorkerLine(
-            worker.worker_id, worker.cpu, worker.memory, worker.gpu, len(own), _met(own), _mean_runtime(own)
+            worker.worker_id,
+            worker.cpu,
+            worker.memory,
+            worker.gpu,
+            len(own),
+            _met(own),
+            _mean_runtime(own),
+            worker.times,
         )
 
     def of_type(name: str, tau_before: float) -> TypeLine:
@@ -151,9 +184,38 @@ def print_report(report: Report, cores: int) -> None:
         f"{report.decisions} decisions, {report.fallbacks} by the round-robin fallback; one takes "
         f"{report.decision_p50_us:.1f} µs (p50), {report.decision_p99_us:.1f} µs (p99)."
     )
+    if report.learning is not None:
+        _print_learning(report.learning)
+    if report.earlier is not None:
+        _print_earlier(report, report.earlier)
     print(
         f"All workers share this machine's {cores} cores; their sizes are what they declare, and the gpu "
         "tasks multiply on the CPU."
     )
+    slow = [line.worker_id for line in report.workers if line.times > 1]
+    print(
+        f"Tasks do their work twice on {', '.join(slow)}, which play{'s' * (len(slow) == 1)} a slow machine."
+    )
     if not report.problems:
         print("Every task has an outcome, and every SLA figure agrees with the store.")
+
+
+def _print_learning(learning: Learning) -> None:
+    came_by = {"initial": "the defaults", "accepted": "learned before"}.get(learning.reason, learning.reason)
+    print(f"Version {learning.version} of the parameters placed these tasks ({came_by}).")
+    print(f"The epoch at the end: {learning.verdict}, {learning.why}.")
+    if learning.version_after != learning.version:
+        print(f"Version {learning.version_after} is in use now ({learning.reason_after}). What changed:")
+        for line in learning.changes:
+            print(f"  {line}")
+
+
+def _print_earlier(report: Report, earlier: EarlierRun) -> None:
+    before = sum(earlier.tasks.values())
+    shares = [
+        f"{line.worker_id} {output.share(earlier.tasks.get(line.worker_id, 0), before)} -> "
+        f"{output.share(line.tasks, report.tasks)}"
+        for line in report.workers
+    ]
+    print(f"Of the tasks went to each worker, in run {earlier.number} -> {report.run}: {', '.join(shares)}.")
+    print("Deadlines are multiples of tau, which the first run began with too large: later ones are tighter.")

@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from master.cli import output
-from master.cli.demo import workload
+from master.cli.changes import changes
+from master.cli.demo import work, workload
+from master.cli.demo.earlier import last_run, user_of
 from master.cli.demo.processes import Processes, SignalWatch, free_port
-from master.cli.demo.report import Report, make_report
+from master.cli.demo.report import Learning, Report, make_report
 from master.cli.demo.verify import differences
-from master.cli.demo.view import Progress, View
+from master.cli.demo.view import Progress, View, finished
 
 if TYPE_CHECKING:
-    from rtscore.client import ClusterStats, MasterClient, TaskInfo, TaskSpec, WorkerInfo
+    from rtscore.client import ClusterStats, MasterClient, ParamsVersion, TaskInfo, TaskSpec, WorkerInfo
 
 READY_LIMIT_S = 30.0
 COURSE_LIMIT_S = 600.0
@@ -44,7 +46,8 @@ def run_demo(tasks: int, workers: int, seed: int, keep: Path | None, view: View)
     seed : int
         Of the workload: the same seed submits the same commands at the same moments.
     keep : Path or None
-        Where to leave the store, the logs and the workers' directories; None: a temporary directory.
+        Where to leave the store, the logs and the workers' directories; a store of earlier runs is gone on
+        with, parameters and τ included. None: a temporary directory.
     view : View
         Shows the progress.
 
@@ -59,6 +62,8 @@ def run_demo(tasks: int, workers: int, seed: int, keep: Path | None, view: View)
     with _directory(keep) as directory:
         fleet = workload.workers(workers)
         store = directory / "rts.db"
+        earlier = last_run(store)
+        run = 1 if earlier is None else earlier.number + 1
         with Processes(directory) as processes:
             output.say(f"Starting a master and {workers} workers.")
             begun = time.monotonic()
@@ -66,13 +71,16 @@ def run_demo(tasks: int, workers: int, seed: int, keep: Path | None, view: View)
             processes.start("master", "master", "--listen", address, "--store", str(store))
             for worker in fleet:
                 _start_worker(processes, worker, address, directory)
-            course = _Course(processes, signals, address, fleet, begun)
-            report, ended = course.run(workload.tasks(tasks, seed), view)
+            course = _Course(processes, signals, address, fleet, begun, run)
+            report, ended = course.run(workload.tasks(tasks, seed, run), view)
             processes.stop(*(worker.worker_id for worker in fleet), grace_s=10.0)
             signals.check()
             processes.stop("master", grace_s=10.0)
         return msgspec.structs.replace(
-            report, problems=(*report.problems, *differences(store, report, ended))
+            report,
+            run=run,
+            earlier=earlier,
+            problems=(*report.problems, *differences(store, report, ended, user_of(run))),
         )
 
 
@@ -83,6 +91,7 @@ def _start_worker(processes: Processes, worker: workload.DemoWorker, master: str
         *("--cpu", str(worker.cpu), "--memory", str(worker.memory)),
         *("--gpu", str(worker.gpu), "--storage", str(worker.storage)),
         *("--work-dir", str(directory / worker.worker_id), "--drain-timeout", "0"),
+        **{work.TIMES_VARIABLE: str(worker.times)},
     )
 
 
@@ -96,12 +105,14 @@ class _Course:
         address: str,
         fleet: Sequence[workload.DemoWorker],
         begun: float,
+        run: int,
     ) -> None:
         self._processes = processes
         self._signals = signals
         self._address = address
         self._fleet = fleet
         self._begun = begun
+        self._user_id = user_of(run)
 
     def run(self, tasks: Sequence[workload.DemoTask], view: View) -> tuple[Report, list[TaskInfo]]:
         """Submit the tasks in time and wait for their outcomes; also returns them as the master tells."""
@@ -121,15 +132,47 @@ class _Course:
         self._until_listening()
         with MasterClient(self._address, retry_for_s=1.0) as client, view:
             before = self._until_ready(client)
+            used = client.params()
             ready_s = time.monotonic() - self._begun
             begun = time.monotonic()
-            after = self._until_finished(client, tasks, view)
+            after = self._until_finished(client, tasks, view, finished(before))
             elapsed_s = time.monotonic() - begun
-            ended = list(client.tasks())
+            # The counters are ahead of the store, which the listing reads; what a watch tells is durable.
+            client.wait([task.task_id for task in tasks], timeout_s=READY_LIMIT_S)
+            ended = list(client.tasks(user_id=self._user_id))
             problems = list(_task_problems(tasks, ended))
             problems += _counter_problems(client.workers(), ended)
         report = make_report(ended, self._fleet, before, after, elapsed_s=elapsed_s, ready_s=ready_s)
-        return msgspec.structs.replace(report, problems=tuple(problems)), ended
+        learning = self._learn(used)
+        return msgspec.structs.replace(report, learning=learning, problems=tuple(problems)), ended
+
+    def _learn(self, used: ParamsVersion) -> Learning:
+        """Have the master learn from the run, and say what that changed."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        from rtscore.client import MasterClient
+        from rtscore.params import params_from_dict
+
+        output.say("Learning from it (the first time on a machine compiles for half a minute).")
+        with MasterClient(self._address, retry_for_s=1.0) as client, ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(client.train)
+            try:
+                while not asked.done():
+                    self._pause()
+            except BaseException:
+                # Ends the call, so that leaving the pool does not wait for the epoch.
+                client.close()
+                raise
+            epoch, after = asked.result(), client.params()
+        return Learning(
+            used.version,
+            used.reason,
+            epoch.verdict,
+            epoch.reason,
+            after.version,
+            after.reason,
+            tuple(changes(params_from_dict(used.params), params_from_dict(after.params))),
+        )
 
     def _pause(self) -> None:
         self._signals.check()
@@ -161,7 +204,7 @@ class _Course:
         )
 
     def _until_finished(
-        self, client: MasterClient, tasks: Sequence[workload.DemoTask], view: View
+        self, client: MasterClient, tasks: Sequence[workload.DemoTask], view: View, finished_before: int
     ) -> ClusterStats:
         begun = time.monotonic()
         waiting = deque(tasks)
@@ -171,9 +214,10 @@ class _Course:
             while waiting and waiting[0].at_s <= elapsed_s:
                 due.append(waiting.popleft())
             for task in due:
-                client.submit(_spec(task))
+                client.submit(_spec(task, self._user_id))
             stats = client.stats()
-            progress = Progress(elapsed_s, len(tasks) - len(waiting), len(tasks), stats, client.workers())
+            sent = len(tasks) - len(waiting)
+            progress = Progress(elapsed_s, sent, len(tasks), stats, client.workers(), finished_before)
             view.update(progress)
             if progress.finished == len(tasks) or elapsed_s > COURSE_LIMIT_S:
                 return stats
@@ -193,12 +237,12 @@ def _directory(keep: Path | None) -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _spec(task: workload.DemoTask) -> TaskSpec:
+def _spec(task: workload.DemoTask, user_id: str) -> TaskSpec:
     from rtscore.client import TaskSpec
 
     return TaskSpec(
         task_id=task.task_id,
-        user_id="demo",
+        user_id=user_id,
         command=task.command,
         cpu=task.cpu,
         memory=task.memory,

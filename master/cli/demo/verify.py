@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rtscore.client import TaskInfo
 
 
-def differences(store: Path, report: Report, told: Sequence[TaskInfo]) -> list[str]:
+def differences(store: Path, report: Report, told: Sequence[TaskInfo], user_id: str) -> list[str]:
     """Sentences, one for each way in which the stored rows differ from what the master told.
 
     Parameters
@@ -24,19 +24,27 @@ def differences(store: Path, report: Report, told: Sequence[TaskInfo]) -> list[s
     report : Report
         The figures to check; what they say of SLAs is computed again from finish and deadline.
     told : sequence of TaskInfo
-        Every task, as the master told it.
+        Every task of the run, as the master told it.
+    user_id : str
+        Whose tasks are those of the run.
     """
     with closing(sqlite3.connect(f"{store.absolute().as_uri()}?mode=ro", uri=True)) as rows:
-        return [*_of_tasks(rows, told), *_of_workers(rows, report), *_of_tau(rows, report)]
+        return [
+            *_of_tasks(rows, told, user_id),
+            *_of_workers(rows, report, user_id),
+            *_of_tau(rows, report),
+            *_of_params(rows, report),
+        ]
 
 
-def _of_tasks(rows: sqlite3.Connection, told: Sequence[TaskInfo]) -> Iterator[str]:
+def _of_tasks(rows: sqlite3.Connection, told: Sequence[TaskInfo], user_id: str) -> Iterator[str]:
     stored = {
         task_id: outcome
         for task_id, *outcome in rows.execute(
             "SELECT tasks.task_id, status, results.attempt, results.worker_id, deadline,"
             " results.completed_at, success, results.sla_success"
-            " FROM tasks LEFT JOIN results USING (task_id)"
+            " FROM tasks LEFT JOIN results USING (task_id) WHERE user_id = ?",
+            (user_id,),
         )
     }
     for missing in sorted(stored.keys() ^ {task.task_id for task in told}):
@@ -63,12 +71,13 @@ def _of_tasks(rows: sqlite3.Connection, told: Sequence[TaskInfo]) -> Iterator[st
         yield f"{open_attempts} placements still hold their worker."
 
 
-def _of_workers(rows: sqlite3.Connection, report: Report) -> Iterator[str]:
+def _of_workers(rows: sqlite3.Connection, report: Report, user_id: str) -> Iterator[str]:
     met: Counter[str] = Counter()
     ran: Counter[str] = Counter()
     for worker_id, in_time in rows.execute(
         "SELECT results.worker_id, success AND results.completed_at <= deadline"
-        " FROM results JOIN tasks USING (task_id)"
+        " FROM results JOIN tasks USING (task_id) WHERE user_id = ?",
+        (user_id,),
     ):
         ran[worker_id] += 1
         met[worker_id] += in_time
@@ -87,3 +96,10 @@ def _of_tau(rows: sqlite3.Connection, report: Report) -> Iterator[str]:
     for line in report.types:
         if line.tasks and stored.get(line.task_type) != line.tau_after:
             yield f"tau of {line.task_type}: stored {stored.get(line.task_type)}, told {line.tau_after}."
+
+
+def _of_params(rows: sqlite3.Connection, report: Report) -> Iterator[str]:
+    stored = rows.execute("SELECT max(version) FROM params_versions").fetchone()[0]
+    told = report.learning.version_after if report.learning is not None else stored
+    if stored != told:
+        yield f"parameters: stored version {stored}, told {told}."

@@ -24,18 +24,27 @@ _LINE_INTERVAL_S = 2.0
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """The cluster at one moment of the demo; `sent` of `total` tasks have been submitted."""
+    """The cluster at one moment of the demo; `sent` of `total` tasks have been submitted.
+
+    `finished_before` counts the tasks of earlier runs, which the master counts too.
+    """
 
     elapsed_s: float
     sent: int
     total: int
     stats: ClusterStats
     workers: Sequence[WorkerInfo]
+    finished_before: int = 0
 
     @property
     def finished(self) -> int:
         """Tasks that have an outcome."""
-        return self.stats.completed + self.stats.failed + self.stats.cancelled
+        return finished(self.stats) - self.finished_before
+
+
+def finished(stats: ClusterStats) -> int:
+    """Tasks that have an outcome, those of earlier runs included."""
+    return stats.completed + stats.failed + stats.cancelled
 
 
 class View(Protocol):

@@ -8,7 +8,8 @@ import sys
 
 import msgspec
 
-DEFAULT_TASKS = 72
+# An epoch of learning needs 100, and sees little in so few.
+DEFAULT_TASKS = 200
 MIN_TASKS = 60
 # One of each size: the gpu types need the larger two.
 MIN_WORKERS = 4
@@ -16,13 +17,17 @@ MAX_WORKERS = 64
 
 
 class DemoWorker(msgspec.Struct, frozen=True):
-    """What a worker declares: cores, GiB, devices. They are sizes for the scheduler, not the machine's."""
+    """What a worker declares: cores, GiB, devices. They are sizes for the scheduler, not the machine's.
+
+    `times` is how often tasks do their work there: a worker where they do it twice is a slow machine.
+    """
 
     worker_id: str
     cpu: float
     memory: float
     gpu: float
     storage: float = 50.0
+    times: int = 1
 
 
 class DemoTask(msgspec.Struct, frozen=True):
@@ -53,32 +58,35 @@ class _Shape(msgspec.Struct, frozen=True):
 
 
 _SIZES = (
-    ("small", 2.0, 6.0, 0.0),
-    ("medium", 4.0, 12.0, 0.0),
-    ("gpu", 8.0, 24.0, 2.0),
-    ("large", 12.0, 48.0, 8.0),
+    ("small", 4.0, 12.0, 0.0),
+    ("medium", 8.0, 24.0, 0.0),
+    ("gpu", 8.0, 24.0, 4.0),
+    ("large", 16.0, 64.0, 8.0),
 )
 
+# One of them is a slow machine, for the learning to find out.
+TIMES = {"medium": 2}
+
 # Amounts: MiB to hash or compress, millions to sort, rows of a matrix, seconds to sleep. They are about
-# 0.3 to 2 s each on one 2.6 GHz core. The gpu types compute their products on the CPU.
+# 0.2 to 1 s each on one 2.6 GHz core. The gpu types compute their products on the CPU.
 _SHAPES = (
-    _Shape("cpu-light", "", 1.0, 0.5, 0.0, (("hash", 300, 1000), ("compress", 2, 6))),
-    _Shape("cpu-heavy", "", 5.0, 2.0, 0.0, (("compress", 7, 16), ("hash", 1000, 2200))),
-    _Shape("memory-heavy", "memory-heavy", 2.0, 10.0, 0.0, (("sort", 3, 8),)),
-    _Shape("gpu-inference", "", 1.0, 2.0, 0.5, (("multiply 600", 4, 20),)),
-    _Shape("gpu-training", "gpu-training", 2.0, 6.0, 2.0, (("multiply 1200", 6, 16),)),
-    _Shape("mixed", "", 0.0, 1.0, 0.0, (("sleep", 0.5, 2.5),)),
-    _Shape("cpu-light", "cpu-light", 1.0, 0.5, 0.0, (("compress", 2, 6), ("sleep", 0.3, 1.0))),
-    _Shape("gpu-training", "", 5.0, 8.0, 3.0, (("multiply 1200", 6, 16),)),
-    _Shape("memory-heavy", "", 1.0, 9.0, 0.0, (("sort", 3, 8),)),
+    _Shape("cpu-light", "", 1.0, 0.5, 0.0, (("hash", 150, 500), ("compress", 1, 3))),
+    _Shape("cpu-heavy", "", 5.0, 2.0, 0.0, (("compress", 3, 8), ("hash", 500, 1100))),
+    _Shape("memory-heavy", "memory-heavy", 2.0, 10.0, 0.0, (("sort", 1.5, 4),)),
+    _Shape("gpu-inference", "", 1.0, 2.0, 0.5, (("multiply 600", 2, 10),)),
+    _Shape("gpu-training", "gpu-training", 2.0, 6.0, 2.0, (("multiply 1200", 3, 8),)),
+    _Shape("mixed", "", 0.0, 1.0, 0.0, (("sleep", 0.25, 1.2),)),
+    _Shape("cpu-light", "cpu-light", 1.0, 0.5, 0.0, (("compress", 1, 3), ("sleep", 0.2, 0.5))),
+    _Shape("gpu-training", "", 5.0, 8.0, 3.0, (("multiply 1200", 3, 8),)),
+    _Shape("memory-heavy", "", 1.0, 9.0, 0.0, (("sort", 1.5, 4),)),
 )
 
 # From a deadline that only an idle cluster meets once τ has been learned, to a comfortable one.
 _SLA_MULTIPLIERS = (1.2, 2.0, 2.0, 4.0)
 
-# 40 % come at once, so that a queue forms; the rest at these mean distances, so that the later deadlines
+# A fifth comes at once, so that a queue forms; the rest at these mean distances, so that the later deadlines
 # are set by what the cluster has learned of the earlier runtimes.
-_BURST = 0.4
+_BURST = 0.2
 _MEAN_GAP_S = 0.3
 
 
@@ -88,12 +96,16 @@ def workers(count: int) -> list[DemoWorker]:
     for number in range(count):
         name, cpu, memory, gpu = _SIZES[number % len(_SIZES)]
         turn = number // len(_SIZES)
-        found.append(DemoWorker(f"{name}-{turn + 1}" if turn else name, cpu, memory, gpu))
+        worker_id = f"{name}-{turn + 1}" if turn else name
+        found.append(DemoWorker(worker_id, cpu, memory, gpu, times=TIMES.get(name, 1)))
     return found
 
 
-def tasks(count: int, seed: int) -> list[DemoTask]:
-    """So many tasks in the order of their submission; the same seed gives the same tasks."""
+def tasks(count: int, seed: int, run: int = 1) -> list[DemoTask]:
+    """So many tasks in the order of their submission; the same seed gives the same tasks.
+
+    `run` counts the runs on one store: it is part of the ids.
+    """
     chance = random.Random(seed)
     at_s = 0.0
     found = []
@@ -107,7 +119,7 @@ def tasks(count: int, seed: int) -> list[DemoTask]:
         found.append(
             DemoTask(
                 at_s=at_s,
-                task_id=f"demo-{number + 1:03d}",
+                task_id=f"demo-{run}-{number + 1:03d}",
                 command=f"{shlex.quote(sys.executable)} -m master.cli.demo.work {kind} {written}",
                 cpu=shape.cpu,
                 memory=shape.memory,
