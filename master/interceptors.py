@@ -15,11 +15,13 @@ from master.errors import (
     InvalidRequestError,
     MasterError,
     NotAllowedError,
+    PermissionDeniedError,
     ReplacedError,
     StoppingError,
     StoreUnavailableError,
     TaskExistsError,
     TooSlowError,
+    UnauthenticatedError,
     UnknownTaskError,
     UnknownWorkerIdError,
     UnsupportedError,
@@ -33,6 +35,8 @@ _CODES: dict[type[MasterError], grpc.StatusCode] = {
     TaskExistsError: grpc.StatusCode.ALREADY_EXISTS,
     UnknownTaskError: grpc.StatusCode.NOT_FOUND,
     UnknownWorkerIdError: grpc.StatusCode.NOT_FOUND,
+    UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
+    PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
     NotAllowedError: grpc.StatusCode.FAILED_PRECONDITION,
     StoreUnavailableError: grpc.StatusCode.UNAVAILABLE,
     WorkerUnreachableError: grpc.StatusCode.UNAVAILABLE,
@@ -71,6 +75,16 @@ async def _refuse(context: Context, error: Exception, method: str) -> NoReturn:
         raise error
     log.error("request failed", method=method, exc_info=error)
     await context.abort(grpc.StatusCode.INTERNAL, "internal error; the master's log says more")
+
+
+def refusing(error: MasterError, method: str) -> Handler:
+    """A handler of any kind of method that refuses, and reads nothing of the request."""
+
+    async def refuse(requests: Any, context: Context) -> None:
+        log.warning("call refused", method=method, peer=context.peer(), reason=str(error))
+        await _refuse(context, error, method)
+
+    return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 def _single(
