@@ -28,8 +28,8 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True):
     heartbeats and then `worker_grace_s` is lost. `stop_grace_s` bounds a graceful stop. Every
     `ga_epoch_interval_s` (0: never) parameters are learned from what finished in the last `train_window_s`;
     the other `ga_` settings are the genetic algorithm's. `tls_cert` and `tls_key` are the PEM files of an
-    encrypted port, with `client_ca` for clients that show a certificate of these authorities only. `tokens` is
-    the file that `master.tokens` reads; empty: nobody is asked for one.
+    encrypted port, with `client_ca` for clients that show a certificate of these authorities only. `tokens`
+    is the file that `master.tokens` reads; empty: nobody is asked for one.
     """
 
     listen: str = "127.0.0.1:7070"

@@ -70,6 +70,8 @@ async def _refuse(context: Context, error: Exception, method: str) -> NoReturn:
     """Abort the call; what is not ours to tell is logged and stays here."""
     if isinstance(error, MasterError):
         code = _CODES[type(error)]
+        if isinstance(error, (UnauthenticatedError, PermissionDeniedError)):
+            log.warning("call refused", method=method, peer=context.peer(), reason=str(error))
         await context.abort(code, str(error), _details(error, code))
     if isinstance(error, (grpc.RpcError, grpc.aio.AbortError)):
         raise error
@@ -81,7 +83,6 @@ def refusing(error: MasterError, method: str) -> Handler:
     """A handler of any kind of method that refuses, and reads nothing of the request."""
 
     async def refuse(requests: Any, context: Context) -> None:
-        log.warning("call refused", method=method, peer=context.peer(), reason=str(error))
         await _refuse(context, error, method)
 
     return grpc.stream_stream_rpc_method_handler(refuse)

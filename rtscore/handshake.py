@@ -20,23 +20,27 @@ def why_refused(address: str, tls: Tls | None) -> str:
         context = _unsuspecting() if tls is None else client_files(tls)
     except CredentialsError as error:
         return str(error)
+    # Without it gRPC's servers end the handshake.
     context.set_alpn_protocols(["h2"])
     try:
-        _shake_hands(address, context)
+        greeted = _shake_hands(address, context)
     except ssl.SSLCertVerificationError as error:
         return f"its certificate is not trusted: {error.verify_message.rstrip('.')}"
     except ssl.SSLError as error:
-        if not _is_alert(error):
+        if "ALERT" not in (error.reason or ""):
             return "" if tls is None else "it does not speak TLS"
-        if tls is None:
-            return _WANTS_TLS
-        return "" if not (words := _alert(error)) else _refusal(words, bool(tls.cert))
+        greeted = False
     except (OSError, ValueError):
         return ""
-    return _WANTS_TLS if tls is None else ""
-
-
-_WANTS_TLS = "it speaks TLS only; name the authorities to trust (ca)"
+    if tls is None:
+        return "it speaks TLS only; name the authorities to trust (ca)"
+    if greeted:
+        return ""
+    return (
+        "it does not accept the client certificate"
+        if tls.cert
+        else "it asks for a client certificate (cert, key)"
+    )
 
 
 def _unsuspecting() -> ssl.SSLContext:
@@ -46,26 +50,12 @@ def _unsuspecting() -> ssl.SSLContext:
     return context
 
 
-def _shake_hands(address: str, context: ssl.SSLContext) -> None:
+def _shake_hands(address: str, context: ssl.SSLContext) -> bool:
     host, port = host_of(address), int(address.rpartition(":")[2])
     with (
         socket.create_connection((host, port), timeout=TIMEOUT_S) as plain,
         context.wrap_socket(plain, server_hostname=host) as encrypted,
     ):
-        # In TLS 1.3 a server refuses a client's certificate after the handshake; else it sends settings.
-        if context.verify_mode is not ssl.CERT_NONE:
-            encrypted.recv(1)
-
-
-def _is_alert(error: ssl.SSLError) -> bool:
-    return "ALERT" in (error.reason or "")
-
-
-def _alert(error: ssl.SSLError) -> str:
-    return (error.reason or "").partition("ALERT_")[2].replace("_", " ").lower()
-
-
-def _refusal(words: str, shown: bool) -> str:
-    if not shown:
-        return f"it wants a client certificate (cert, key): {words}"
-    return f"it does not accept the client certificate: {words}"
+        # A server of gRPC sends its settings first; in TLS 1.3 one that refuses the client's certificate
+        # hangs up after the handshake.
+        return bool(encrypted.recv(1))

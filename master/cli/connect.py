@@ -95,9 +95,20 @@ def credentials(ca: str, cert: str, key: str, token_file: str) -> Credentials:
         raise CommandError(f"{error}.") from None
 
 
+def quiet_grpc() -> None:
+    """Before the first import of gRPC: keep its own lines about failed handshakes from the terminal."""
+    if "GRPC_VERBOSITY" not in os.environ:
+        os.environ["GRPC_VERBOSITY"] = "ERROR"
+        import grpc  # noqa: F401
+
+        # It has been read, and tasks of a worker have nothing to do with it.
+        del os.environ["GRPC_VERBOSITY"]
+
+
 @contextmanager
 def connect(address: str, retry_for_s: float = _RETRY_FOR_S) -> Iterator[MasterClient]:
     """A client of the master at `address`; its errors become sentences and exit codes."""
+    quiet_grpc()
     from rtscore.client import (
         CallTimeoutError,
         CredentialsError,

@@ -15,6 +15,7 @@ from master.cli.connect import (
     KeyOption,
     TokenFileOption,
     credentials,
+    quiet_grpc,
 )
 from master.cli.failure import CommandError, Exit
 
@@ -237,6 +238,7 @@ def worker(
     import asyncio
     import socket
 
+    quiet_grpc()
     from master.log_output import configure_logging
     from worker.agent import WorkDirInUseError, run
     from worker.config import WorkerConfig
