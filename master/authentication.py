@@ -37,28 +37,26 @@ class Authentication(grpc.aio.ServerInterceptor):
         if self._tokens is None:
             CALLER.set(self._anyone)
             return await continuation(handler_call_details)
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            # There is no such method; gRPC answers UNIMPLEMENTED.
+            return None
         method = str(handler_call_details.method)
         needed = NEEDED.get(method)
         if needed is OPEN:
-            return await continuation(handler_call_details)
+            return handler
         try:
             caller = identify(self._tokens, handler_call_details.invocation_metadata)
-        except UnauthenticatedError as error:
-            return refusing(error, method)
-        if needed is None or caller.role not in needed:
-            if await continuation(handler_call_details) is None:
-                # There is no such method; gRPC answers UNIMPLEMENTED.
-                return None
-            allowed = ", ".join(sorted(needed or ())) or "nobody"
-            return refusing(
-                PermissionDeniedError(
+            if needed is None or caller.role not in needed:
+                allowed = " or ".join(sorted(needed or ())) or "of nobody"
+                raise PermissionDeniedError(
                     f"{method.rpartition('/')[2]} is for the role {allowed}; the token of {caller.name} has "
                     f"the role {caller.role}"
-                ),
-                method,
-            )
+                )
+        except (UnauthenticatedError, PermissionDeniedError) as error:
+            return refusing(error, method, streams=bool(handler.request_streaming))
         CALLER.set(caller)
-        return await continuation(handler_call_details)
+        return handler
 
 
 def identify(tokens: Tokens, metadata: Iterable[tuple[str, str | bytes]] | None) -> Identity:

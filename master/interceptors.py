@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn, TypeAlias
@@ -46,6 +48,8 @@ _CODES: dict[type[MasterError], grpc.StatusCode] = {
     UnsupportedError: grpc.StatusCode.UNIMPLEMENTED,
 }
 
+REFUSAL_PATIENCE_S = 1.0
+
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -79,10 +83,17 @@ async def _refuse(context: Context, error: Exception, method: str) -> NoReturn:
     await context.abort(grpc.StatusCode.INTERNAL, "internal error; the master's log says more")
 
 
-def refusing(error: MasterError, method: str) -> Handler:
-    """A handler of any kind of method that refuses, and reads nothing of the request."""
+def refusing(error: MasterError, method: str, *, streams: bool) -> Handler:
+    """A handler in the place of any other that refuses, and decodes nothing of the request.
+
+    With `streams` it waits a moment for the first message: a client of grpc.aio that is still writing one
+    when it is refused may report an internal error of its own instead.
+    """
 
     async def refuse(requests: Any, context: Context) -> None:
+        if streams:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(anext(requests, None), REFUSAL_PATIENCE_S)
         await _refuse(context, error, method)
 
     return grpc.stream_stream_rpc_method_handler(refuse)
