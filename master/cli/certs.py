@@ -68,8 +68,10 @@ def certs(
                 f"{name!r} cannot be certified; 1 to {MAX_NAME_LENGTH} printable characters are allowed, no "
                 "slashes, no dot at the beginning."
             )
-        if name in ("ca", "server") or names.count(name) > 1:
-            raise CommandError(f"{name!r} is the name of another certificate; give each a name of its own.")
+        if name in ("ca", "server") or name.endswith("-key") or names.count(name) > 1:
+            raise CommandError(
+                f"{name!r} names the file of another certificate or key; give each a name of its own."
+            )
     made = []
     try:
         directory.mkdir(parents=True, exist_ok=True)

@@ -35,7 +35,7 @@ WORKER_EPILOG = """\b
 Examples:
   rts worker
   rts worker --master 10.0.0.5:7070 --id gpu-3 --cpu 16 --memory 64 --gpu 2
-  RTS_TOKEN_FILE=/etc/rts/token rts worker --master master.example.org:7070 --ca /etc/rts/ca.pem
+  rts worker --master master.example.org:7070 --ca ca.pem --token-file token
 """
 
 

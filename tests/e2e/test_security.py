@@ -201,8 +201,10 @@ def test_certificates_are_added_and_never_overwritten(tmp_path: Path) -> None:
     assert again.returncode == 1
     assert "w1.pem" in again.stderr
     assert call("certs", str(directory), "--host", "elsewhere").returncode == 1
-    wrong = call("certs", str(directory), "--worker", "../w")
-    assert wrong.returncode == 2
+    for name in ("../w", "server", "w1-key", ".w", "w" * 65):
+        wrong = call("certs", str(directory), "--worker", name)
+        assert wrong.returncode == 2
+        assert repr(name) in wrong.stderr
     found = {path.name: path.read_bytes() for path in directory.iterdir()}
     assert found.keys() - before.keys() == {"w2.pem", "w2-key.pem"}
     assert {name: found[name] for name in before} == before
