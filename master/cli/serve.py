@@ -26,6 +26,7 @@ WORKER_EPILOG = """\b
 Examples:
   rts worker
   rts worker --master 10.0.0.5:7070 --id gpu-3 --cpu 16 --memory 64 --gpu 2
+  rts worker --container-socket /run/docker.sock --container-pull
 """
 
 
@@ -187,6 +188,21 @@ def worker(
     drain_timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="How long a stop waits for running tasks.")
     ] = 30.0,
+    container_socket: Annotated[
+        str,
+        typer.Option(
+            metavar="ENGINE",
+            envvar="RTS_CONTAINER_HOST",
+            help="The Docker-compatible engine for tasks with an image: the path of its socket, or an "
+            "address (unix://, tcp://); DOCKER_HOST when not given.",
+        ),
+    ] = "",
+    container_network: Annotated[
+        str, typer.Option(metavar="NAME", help="Connect containers to this network of the engine.")
+    ] = "none",
+    container_pull: Annotated[
+        bool, typer.Option("--container-pull", help="Pull images that the engine does not have.")
+    ] = False,
     log_level: Annotated[
         LogLevel, typer.Option(metavar="LEVEL", envvar="RTS_LOG_LEVEL", help=f"One of {', '.join(LogLevel)}.")
     ] = LogLevel.INFO,
@@ -205,6 +221,7 @@ def worker(
     from master.log_output import configure_logging
     from worker.agent import WorkDirInUseError, run
     from worker.config import WorkerConfig
+    from worker.containers import NoEngineError
 
     configure_logging(log_level, log_format)
 
@@ -218,6 +235,9 @@ def worker(
             storage=storage,
             drain_timeout_s=drain_timeout,
             work_dir=str(work_dir or ""),
+            container_host=container_socket,
+            container_network=container_network,
+            container_pull=container_pull,
         )
     except ValueError as error:
         raise CommandError(f"{error}.") from None
@@ -226,6 +246,10 @@ def worker(
     except WorkDirInUseError as error:
         raise CommandError(
             f"{error}. Stop it, or give this one another --id or --work-dir.", Exit.NO
+        ) from None
+    except NoEngineError as error:
+        raise CommandError(
+            f"Containers cannot run here: {error}. Name another engine with --container-socket.", Exit.NO
         ) from None
     except OSError as error:
         raise CommandError(
