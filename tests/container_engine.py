@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import docker
+import psutil
 
 IMAGE = "localhost/rts-test:1"
 # Prints what it is told by its own command.
@@ -90,6 +91,14 @@ class TestEngine:
         self._service.kill()
         self._service.wait()
 
+    def end_for_good(self) -> None:
+        """End the service and what it left: podman keeps two processes for five minutes after an exec."""
+        self.end()
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if any(str(self._directory) in argument for argument in process.cmdline()):
+                    process.kill()
+
     def remove_all(self) -> None:
         """Remove every container of tasks."""
         with contextlib.closing(self.client()) as client:
@@ -115,8 +124,9 @@ def container_engine(directory: Path, registry: str) -> Iterator[TestEngine]:
         When there is neither. A podman that is there and does not work is an AssertionError.
     """
     busybox = Path("/bin/busybox")
-    if not busybox.exists():
-        raise NoEngineHereError("no /bin/busybox to make an image of (Debian: busybox-static)")
+    # ldd fails on what needs no library, and only that runs in an image of its own.
+    if not busybox.exists() or subprocess.run(["ldd", busybox], capture_output=True).returncode == 0:
+        raise NoEngineHereError("no static /bin/busybox to make an image of (Debian: busybox-static)")
     host = os.environ.get("RTS_TEST_CONTAINER_HOST", "")
     engine = TestEngine(host, None) if host else _podman(directory, registry)
     if engine.ours:
@@ -128,7 +138,7 @@ def container_engine(directory: Path, registry: str) -> Iterator[TestEngine]:
         engine.remove_all()
     finally:
         if engine.ours:
-            engine.end()
+            engine.end_for_good()
 
 
 def _podman(directory: Path, registry: str) -> TestEngine:
@@ -165,7 +175,7 @@ def root_tar(busybox: Path, names: list[str]) -> bytes:
 
 def _import_images(client: docker.DockerClient, busybox: Path) -> None:
     every = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout.split()
-    own = ['CMD ["/bin/sh", "-c", "echo the image\'s own command; exec sleep 300"]']
+    own = ['CMD ["/bin/sh", "-c", "echo own command; exec sleep 300"]']
     for image, names, changes in (
         (IMAGE, every, None),
         (OWN_COMMAND, every, own),
@@ -177,15 +187,15 @@ def _import_images(client: docker.DockerClient, busybox: Path) -> None:
 
 
 class Registry:
-    """A registry on this machine with one image, `image`; while `stuck` is set it begins to answer only.
+    """A registry on this machine with one image, `image`.
 
     It speaks just the part of the distribution protocol that a pull needs.
     """
 
     def __init__(self) -> None:
-        self.stuck = threading.Event()
         self.asked = threading.Event()
-        self._released = threading.Event()
+        self._answers = threading.Event()
+        self._answers.set()
         layer = root_tar(Path("/bin/busybox"), ["sh", "echo", "sleep"])
         config = {
             "architecture": "amd64",
@@ -212,10 +222,14 @@ class Registry:
         self.image = f"{self.address}/rts:1"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
+    def hold(self) -> None:
+        """Answer nothing from now on; `asked` says that somebody waits."""
+        self.asked.clear()
+        self._answers.clear()
+
     def release(self) -> None:
-        """Let the stuck answers go on."""
-        self.stuck.clear()
-        self._released.set()
+        """Answer again."""
+        self._answers.set()
 
     def stop(self) -> None:
         """Stop listening."""
@@ -239,8 +253,7 @@ class Registry:
 
     def _answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
         self.asked.set()
-        if self.stuck.is_set():
-            self._released.wait(60)
+        self._answers.wait(60)
         path = request.path
         if "/manifests/sha256:" in path:
             path = "/v2/rts/manifests/1"

@@ -160,7 +160,10 @@ class Connection:
             raise
 
     def terminate_all(self, container_id: str) -> None:
-        """Send SIGTERM to every process but the first; needs /bin/sh in the image."""
+        """Send SIGTERM to every process but the first; needs /bin/sh in the image.
+
+        It runs a command there. podman keeps two small processes for that, for five minutes.
+        """
         with _said("cannot run a command in a container"):
             self._api.exec_start(self._api.exec_create(container_id, list(_TERMINATE_ALL))["Id"])
 
