@@ -138,6 +138,9 @@ class OomWatch:
         poll.register(source, event)
         poll.register(self._closing, select.POLLIN)
         while True:
+            if event == select.POLLPRI:
+                # A file is ready until what has changed was read through the same descriptor.
+                os.pread(source, 4096, 0)
             # On version 1 the signal comes before the kill is counted: that the group is there has to do.
             kills = self._cgroup.oom_kills()
             if kills is None:

@@ -7,6 +7,7 @@ import math
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,15 +116,19 @@ class ContainerExecutor:
         key = assignment.key
         self._live[key] = None
         given_up = threading.Event()
+        begun = None
         try:
             begun = in_thread(lambda: self._begin(assignment, given_up), "start container")
-            started = await begun
+            # The thread goes on when this is cancelled, and what it started then has to be removed.
+            started = await asyncio.shield(begun)
             execution = ContainerExecution(
                 self._engine, started, assignment, self._log_limit_bytes, self._kill_grace_s
             )
         except (asyncio.CancelledError, OSError):
-            given_up.set()
             del self._live[key]
+            given_up.set()
+            if begun is not None:
+                begun.add_done_callback(self._discard)
             raise
         self._live[key] = execution
         execution.ended.add_done_callback(lambda _: self._forget(key))
@@ -168,21 +173,26 @@ class ContainerExecutor:
                         f"the image {image} is not here, and this worker pulls none (--container-pull)"
                     )
                 connection.pull(image, given_up.is_set)
+            if given_up.is_set():
+                raise EngineError("the container is not wanted any more")
             host, options = self.options(assignment)
             container_id = connection.create(image, host, **options)
             try:
-                if given_up.is_set():
-                    raise EngineError("the container is not wanted any more")
                 # Before the start, or the first words would be missed.
                 stream = connection.attach(container_id)
                 connection.start(container_id)
-                started = StartedContainer(connection, container_id, stream)
-                if given_up.is_set():
-                    raise EngineError("the container is not wanted any more")
+                return StartedContainer(connection, container_id, stream)
             except EngineError:
                 self._remove(connection, container_id)
                 raise
-            return started
+
+    def _discard(self, begun: asyncio.Future[StartedContainer]) -> None:
+        if not begun.cancelled() and begun.exception() is None:
+            in_thread(partial(self._remove_unwanted, begun.result().id), "remove container")
+
+    def _remove_unwanted(self, container_id: str) -> None:
+        with self._engine.connect() as connection:
+            self._remove(connection, container_id)
 
     def _remove(self, connection: Connection, container_id: str) -> None:
         # A container that is left is swept.
