@@ -57,7 +57,7 @@ async def test_attempt_that_is_cancelled_while_its_image_is_pulled_is_denied(
 def test_engine_that_the_settings_name_must_be_there(tmp_path):
     socket = str(tmp_path / "none.sock")
     settings = config(type("NoMaster", (), {"address": "127.0.0.1:1"})(), tmp_path, container_host=socket)
-    with pytest.raises(NoEngineError, match=f"container_host {socket}: the container engine does not answer"):
+    with pytest.raises(NoEngineError, match=f"{socket}: the container engine does not answer: No such file"):
         container_executor(settings, tmp_path)
 
 

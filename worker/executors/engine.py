@@ -195,9 +195,19 @@ def _said(failure: str) -> Iterator[None]:
         kind = GoneError if error.status_code == 409 else EngineError
         raise kind(f"the container engine {failure}: {_explained(error)}") from error
     except (requests.ConnectionError, requests.Timeout) as error:
-        raise EngineError(f"the container engine does not answer: {error}") from error
+        raise EngineError(f"the container engine does not answer: {_root(error)}") from error
     except (DockerException, requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise EngineError(f"the container engine {failure}: {error}") from error
+        raise EngineError(f"the container engine {failure}: {_root(error)}") from error
+
+
+def _root(error: BaseException) -> str:
+    """What the operating system said, below the layers that wrapped it; else what the last of them says."""
+    below: BaseException | None = error
+    while below is not None:
+        if isinstance(below, OSError) and below.strerror:
+            return below.strerror
+        below = below.__cause__ or below.__context__
+    return str(error)
 
 
 def _explained(error: APIError) -> str:
