@@ -6,6 +6,7 @@ import pytest
 from container_engine import IMAGE, Registry, TestEngine
 from worker_peer import agent, config, task, until
 
+from worker.config import WorkerConfig
 from worker.containers import NoEngineError, container_executor
 
 
@@ -54,15 +55,19 @@ async def test_attempt_that_is_cancelled_while_its_image_is_pulled_is_denied(
     assert not master.finished
 
 
+def alone(**fields) -> WorkerConfig:
+    return WorkerConfig(masters=("127.0.0.1:1",), worker_id="w1", **fields)
+
+
 def test_engine_that_the_settings_name_must_be_there(tmp_path):
     socket = str(tmp_path / "none.sock")
-    settings = config(type("NoMaster", (), {"address": "127.0.0.1:1"})(), tmp_path, container_host=socket)
+    settings = alone(container_host=socket)
     with pytest.raises(NoEngineError, match=f"{socket}: the container engine does not answer: No such file"):
         container_executor(settings, tmp_path)
 
 
 def test_engine_of_the_environment_may_be_absent(tmp_path, monkeypatch):
-    settings = config(type("NoMaster", (), {"address": "127.0.0.1:1"})(), tmp_path)
+    settings = alone()
     assert container_executor(settings, tmp_path) is None
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     assert container_executor(settings, tmp_path) is None
@@ -70,13 +75,13 @@ def test_engine_of_the_environment_may_be_absent(tmp_path, monkeypatch):
 
 def test_engine_of_the_environment_is_used(engine: TestEngine, tmp_path, monkeypatch):
     monkeypatch.setenv("DOCKER_HOST", engine.host)
-    settings = config(type("NoMaster", (), {"address": "127.0.0.1:1"})(), tmp_path)
+    settings = alone()
     executor = container_executor(settings, tmp_path)
     assert executor is not None
     assert executor.name == "container"
 
 
 @pytest.mark.parametrize("value", ["run/docker.sock", "npipe:////./pipe", "unix://relative"])
-def test_engine_is_a_path_or_an_address(tmp_path, value):
+def test_engine_is_a_path_or_an_address(value):
     with pytest.raises(ValueError, match=r"container_host: .* is not an absolute path"):
-        config(type("NoMaster", (), {"address": "127.0.0.1:1"})(), tmp_path, container_host=value)
+        alone(container_host=value)
