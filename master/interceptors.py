@@ -13,6 +13,7 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 
 from master.errors import (
     InvalidRequestError,
+    LimitReachedError,
     MasterError,
     NotAllowedError,
     ReplacedError,
@@ -37,6 +38,7 @@ _CODES: dict[type[MasterError], grpc.StatusCode] = {
     StoreUnavailableError: grpc.StatusCode.UNAVAILABLE,
     WorkerUnreachableError: grpc.StatusCode.UNAVAILABLE,
     StoppingError: grpc.StatusCode.UNAVAILABLE,
+    LimitReachedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     TooSlowError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     ReplacedError: grpc.StatusCode.ABORTED,
     UnsupportedError: grpc.StatusCode.UNIMPLEMENTED,

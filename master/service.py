@@ -71,12 +71,14 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         """Ask for a task's end."""
         return self._info(await self._master.cancel(request.task_id))
 
-    async def StreamTaskLogs(
+    async def StreamTaskLogs(  # type: ignore[override]
         self, request: cluster_pb2.TaskLogRequest, context: Context
-    ) -> AsyncIterator[cluster_pb2.LogChunk]:
-        """What a task has printed."""
-        async for chunk in self._logs.stream(request):
-            yield chunk
+    ) -> None:
+        """What a task prints.
+
+        A coroutine that writes, not a generator: when a reader that stands still hangs up, it ends at once.
+        """
+        await self._logs.stream(request, context.write)
 
     async def ListWorkers(
         self, request: scheduler_pb2.ListWorkersRequest, context: Context

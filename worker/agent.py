@@ -19,6 +19,7 @@ from worker.config import WorkerConfig
 from worker.convert import from_key, from_running, to_assignment, to_key
 from worker.executors.base import Executor, Usage
 from worker.executors.process import ProcessExecutor
+from worker.log_reads import LogReads
 from worker.outbox import Outbox
 from worker.outgoing import Outgoing
 from worker.probe import Totals, UsageMeter, machine_totals
@@ -42,7 +43,8 @@ async def run(config: WorkerConfig) -> None:
 
     The stop, in this order; each further signal or cancellation ends the step that is under way:
 
-    1. nothing more is started; what runs has `drain_timeout_s` to finish, heartbeats and results go on;
+    1. the master is told, and nothing more is started; what runs has `drain_timeout_s` to finish, heartbeats
+       and results go on;
     2. what still runs gets SIGTERM, and SIGKILL after `kill_grace_s`, to its whole process group. It has no
        result: the goodbye gives it back to the master;
     3. results that are not recorded wait up to five seconds for the master's answer; they stay on disk;
@@ -137,6 +139,7 @@ class Agent:
             live=[from_key(key) for key in self._attempts.known()],
             executors=[executor.name for executor in self._executors],
             version=_version(),
+            draining=self._stopping.is_set(),
         )
 
     def welcomed(self) -> None:
@@ -147,17 +150,17 @@ class Agent:
     def received(self, update: scheduler_pb2.MasterUpdate) -> None:
         """Act on what the master sent."""
         if update.recorded:
-            self._outbox.forget([to_key(ref) for ref in update.recorded])
+            self._attempts.recorded([to_key(ref) for ref in update.recorded])
         for task in update.assignments:
-            # An agent that stops neither starts nor refuses. A refused task would be placed here again, and
-            # each placement uses up one of its attempts; the goodbye gives back what was assigned, once.
-            if not self._stopping.is_set():
+            if self._stopping.is_set():
+                # It crossed what tells the master that nothing may be placed here: that one is ahead of this.
+                self._attempts.refuse(to_assignment(task), "the worker is stopping")
+            else:
                 self._attempts.take(to_assignment(task))
         for ref in update.cancels:
             self._attempts.cancel(to_key(ref))
-        for ref in update.log_requests:
-            key = to_key(ref)
-            self._outgoing.logs(key, self._attempts.output(key))
+        for read in update.log_reads:
+            self._reads.ask(read)
 
     async def beat(self) -> None:
         """Add a heartbeat to the outgoing queue."""
@@ -199,9 +202,10 @@ class Agent:
                 _log.warning("processes of an earlier agent killed", count=killed)
         self._meter = UsageMeter(self._totals, directory)
         self._outbox = Outbox(directory / "outbox")
-        self._outgoing = Outgoing()
+        self._reads = LogReads()
+        self._outgoing = Outgoing(self._reads)
         self._attempts = Attempts(
-            config.worker_id, self._totals, self._executors, self._outbox, self._outgoing
+            config.worker_id, self._totals, self._executors, self._outbox, self._outgoing, self._reads
         )
         self._link = MasterLink(config.masters, self, self._outgoing, config.heartbeat_interval_s)
         _log.info("worker agent starts", worker_id=config.worker_id, **self._totals._asdict())
@@ -220,6 +224,7 @@ class Agent:
 
     async def _drain(self) -> None:
         _log.info("worker agent stops", running=len(self._attempts.running()))
+        self._outgoing.drain()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._config.drain_timeout_s):
                 await self._attempts.wait_idle()

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from master.cli import explain, params, serve, submit, tasks, train, workers
+from master.cli import explain, logs, params, serve, submit, tasks, train, workers
 from master.cli.demo import command as demo
 from master.cli.failure import CommandError, Exit
 from master.cli.simulate import command as simulate
@@ -31,7 +31,7 @@ app.command(epilog=serve.WORKER_EPILOG)(serve.worker)
 app.command(epilog=submit.EPILOG)(submit.submit)
 app.command(epilog=tasks.TASKS_EPILOG)(tasks.tasks)
 app.command(epilog=tasks.TASK_EPILOG)(tasks.task)
-app.command(epilog=tasks.LOGS_EPILOG)(tasks.logs)
+app.command(epilog=logs.EPILOG)(logs.logs)
 app.command(epilog=tasks.CANCEL_EPILOG)(tasks.cancel)
 app.command(epilog=workers.WORKERS_EPILOG)(workers.workers)
 app.command(epilog=workers.DRAIN_EPILOG)(workers.drain)

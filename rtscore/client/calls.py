@@ -18,6 +18,7 @@ from rtscore.client.types import (
     EpochOutcome,
     Explanation,
     ExplanationRow,
+    LogPiece,
     ParamsVersion,
     PlacementRecord,
     SubmitError,
@@ -209,9 +210,28 @@ def watch(task_ids: Iterable[str]) -> scheduler_pb2.WatchTasksRequest:
     return scheduler_pb2.WatchTasksRequest(task_ids=task_ids)
 
 
-def logs(task_id: str) -> cluster_pb2.TaskLogRequest:
-    """The request of a task's output."""
-    return cluster_pb2.TaskLogRequest(task_id=task_id)
+class LogReading:
+    """How far a reader of a task's output is: what it asks for when it has to ask again."""
+
+    def __init__(self, task_id: str, follow: bool) -> None:
+        self.request = cluster_pb2.TaskLogRequest(task_id=task_id, follow=follow)
+
+    def take(self, chunk: cluster_pb2.LogChunk) -> LogPiece:
+        """Note a chunk, and return it as a piece."""
+        self.request.attempt, self.request.offset = chunk.attempt, chunk.offset
+        return LogPiece(
+            text=chunk.content,
+            attempt=chunk.attempt,
+            offset=chunk.offset,
+            missed=chunk.missed,
+            state=chunk.status,
+            last=chunk.is_complete,
+        )
+
+
+def log_text(piece: LogPiece) -> str:
+    """The text of a piece, after a line that says what is missing before it."""
+    return f"[{piece.missed} bytes are missing here]\n{piece.text}" if piece.missed else piece.text
 
 
 class Outcomes:
