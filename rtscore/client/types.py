@@ -85,8 +85,8 @@ class SubmitError(msgspec.Struct, frozen=True):
 class LogPiece(msgspec.Struct, frozen=True, kw_only=True):
     """Text that a task printed, in order, or news of it.
 
-    `missed` bytes are missing before `text`: no longer kept, or the reader was too slow. `attempt` printed it,
-    and had printed `offset` bytes by its end. `state` is the task's, where it has changed and in the last
+    `missed` bytes are missing before `text`: no longer kept, or the reader was too slow. `attempt` printed
+    it, and had printed `offset` bytes by its end. `state` is the task's, where it has changed and in the last
     piece, and empty otherwise.
     """
 

@@ -16,6 +16,8 @@ class OutputTail:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        # Trimmed to half of it when it is full, so that each byte is moved at most once.
+        self._room = 2 * limit
         self._kept = bytearray()
         self.on_add: Callable[[], None] = _nobody
         # How many bytes were added in all.
@@ -25,10 +27,13 @@ class OutputTail:
         """Append what was printed."""
         self._kept += data
         self.end += len(data)
-        # Trimmed at twice the limit, so that each byte is moved at most once.
-        if len(self._kept) > 2 * self._limit:
-            del self._kept[: -self._limit]
+        if len(self._kept) > self._room:
+            del self._kept[: -(self._room // 2)]
         self.on_add()
+
+    def widen(self, room: int) -> None:
+        """Keep more from now on, up to so many bytes: for a reader between two of its reads."""
+        self._room = max(self._room, room)
 
     def last(self) -> tuple[int, bytes]:
         """Return the last bytes, at most `limit`, after how many were added before them."""
