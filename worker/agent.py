@@ -81,11 +81,13 @@ class Agent:
         self._stopping = asyncio.Event()
         self._stop_step: asyncio.Task[None] | None = None
         self._repeated_at = 0.0
+        self._reads = LogReads()
+        self._outgoing = Outgoing(self._reads)
 
     def stop(self) -> None:
         """Begin the clean stop that `run` of this module describes; again: end the step under way."""
         if not self._stopping.is_set():
-            self._stopping.set()
+            self._begin_stop()
         elif self._stop_step is not None:
             self._stop_step.cancel()
 
@@ -105,7 +107,7 @@ class Agent:
                 await asyncio.wait({*self._background, stopping}, return_when=asyncio.FIRST_COMPLETED)
             except asyncio.CancelledError as error:
                 cancelled = error
-            self._stopping.set()
+            self._begin_stop()
             for step in (self._drain, self._give_up, self._kill, self._goodbye, self._end_background):
                 self._stop_step = asyncio.create_task(step())
                 try:
@@ -202,8 +204,6 @@ class Agent:
                 _log.warning("processes of an earlier agent killed", count=killed)
         self._meter = UsageMeter(self._totals, directory)
         self._outbox = Outbox(directory / "outbox")
-        self._reads = LogReads()
-        self._outgoing = Outgoing(self._reads)
         self._attempts = Attempts(
             config.worker_id, self._totals, self._executors, self._outbox, self._outgoing, self._reads
         )
@@ -222,9 +222,13 @@ class Agent:
 
     # ---- stop ----
 
+    def _begin_stop(self) -> None:
+        # Together: from the first assignment on that is refused for it the master knows that this one stops.
+        self._stopping.set()
+        self._outgoing.drain()
+
     async def _drain(self) -> None:
         _log.info("worker agent stops", running=len(self._attempts.running()))
-        self._outgoing.drain()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._config.drain_timeout_s):
                 await self._attempts.wait_idle()
