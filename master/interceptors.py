@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn, TypeAlias
@@ -71,6 +72,9 @@ async def _refuse(context: Context, error: Exception, method: str) -> NoReturn:
         await context.abort(code, str(error), _details(error, code))
     if isinstance(error, (grpc.RpcError, grpc.aio.AbortError)):
         raise error
+    if isinstance(error, grpc.aio.InternalError):
+        # What gRPC raises from a write amid which the other side hung up.
+        raise asyncio.CancelledError from None
     log.error("request failed", method=method, exc_info=error)
     await context.abort(grpc.StatusCode.INTERNAL, "internal error; the master's log says more")
 

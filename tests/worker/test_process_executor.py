@@ -93,7 +93,7 @@ async def test_child_has_its_grace_time_when_the_shell_ends_first(executor, tmp_
         f"trap 'sleep 0.2; echo saved > {tmp_path}/saved; exit' TERM; echo up; while :; do sleep 0.02; done"
     )
     execution = await executor.start(assignment(f'sh -c "{script}" & wait'))
-    await until(lambda: b"up" in execution.tail.end)
+    await until(lambda: b"up" in execution.tail.last()[1])
     execution.stop("cancelled")
     ended = await execution.wait()
     assert ended.reason == "cancelled"
