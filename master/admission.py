@@ -48,7 +48,7 @@ class Admission:
             )
         most = self._max_queued_per_user
         for user, count in coming.items():
-            queued = self._book.queued_of(user) + self._promised[user]
+            queued = self._book.queued_by_user.get(user, 0) + self._promised[user]
             if 0 < most < queued + count:
                 whose = f"of user {user!r}" if user else "without a user"
                 return LimitReachedError(

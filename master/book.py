@@ -22,7 +22,8 @@ class Book:
         self._keep_finished = keep_finished
         self.jobs: dict[str, Job] = {}
         self.counts: dict[TaskState, int] = dict.fromkeys(TaskState, 0)
-        self._queued_of: dict[str, int] = {}
+        # Users with tasks that wait, and how many.
+        self.queued_by_user: dict[str, int] = {}
         self._finished: dict[str, StoredTask] = {}
         self._oldest: deque[str] = deque()
 
@@ -61,17 +62,13 @@ class Book:
         if len(self._oldest) > self._keep_finished:
             del self._finished[self._oldest.popleft()]
 
-    def queued_of(self, user_id: str) -> int:
-        """How many tasks of a user wait."""
-        return self._queued_of.get(user_id, 0)
-
     def _count_queued(self, job: Job, by: int) -> None:
         user_id = job.spec.submission.user_id
-        count = self._queued_of.get(user_id, 0) + by
+        count = self.queued_by_user.get(user_id, 0) + by
         if count:
-            self._queued_of[user_id] = count
+            self.queued_by_user[user_id] = count
         else:
-            del self._queued_of[user_id]
+            del self.queued_by_user[user_id]
 
     def stored(self, task_id: str) -> StoredTask | None:
         """A task as it is now; None when it is unknown or no longer in memory."""
