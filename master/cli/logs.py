@@ -40,18 +40,29 @@ def logs(
     the last part is kept. With --follow a task that is queued is waited for, and one that is repeated is
     followed through all of its attempts.
     """
-    last = None
-    for piece in _followed(task_id, master) if follow else _so_far(task_id, master):
-        if piece.missed:
-            sys.stdout.flush()
-            output.say(f"[{piece.missed} bytes are missing here]")
-        sys.stdout.write(piece.text)
-        if follow:
+    if not follow:
+        for piece in _so_far(task_id, master):
+            _print(piece)
+        return
+    state = ""
+    try:
+        for piece in _followed(task_id, master):
+            _print(piece)
             sys.stdout.flush()
             _say_state(task_id, piece)
-        last = piece
-    if follow and last is not None and last.state != "completed":
+            state = piece.state
+    except KeyboardInterrupt:
+        output.say(f"No longer following; {task_id} goes on.")
+        raise typer.Exit(130) from None
+    if state != "completed":
         raise typer.Exit(Exit.NO)
+
+
+def _print(piece: LogPiece) -> None:
+    if piece.missed:
+        sys.stdout.flush()
+        output.say(f"[{piece.missed} bytes are missing here]")
+    sys.stdout.write(piece.text)
 
 
 def _say_state(task_id: str, piece: LogPiece) -> None:
@@ -84,14 +95,9 @@ def _followed(task_id: str, master: str) -> Iterator[LogPiece]:
         else:
             pieces.put(None)
 
-    try:
-        # As in `rts submit --wait`: interrupts come to the main thread, so gRPC is kept out of it.
-        Thread(target=read, name="logs", daemon=True).start()
-        while (piece := pieces.get()) is not None:
-            if isinstance(piece, BaseException):
-                raise piece
-            yield piece
-    except KeyboardInterrupt:
-        sys.stdout.flush()
-        output.say(f"No longer following; {task_id} goes on.")
-        raise typer.Exit(130) from None
+    # As in `rts submit --wait`: interrupts come to the main thread, so gRPC is kept out of it.
+    Thread(target=read, name="logs", daemon=True).start()
+    while (piece := pieces.get()) is not None:
+        if isinstance(piece, BaseException):
+            raise piece
+        yield piece

@@ -66,12 +66,13 @@ class SessionWorker:
         await until(lambda: self.welcome or self.ended)
         return self
 
-    async def hello(self, live: Iterable[tuple[str, int]] = ()) -> None:
+    async def hello(self, live: Iterable[tuple[str, int]] = (), draining: bool = False) -> None:
         """Introduce itself."""
         hello = scheduler_pb2.WorkerHello(
             info=cluster_pb2.WorkerInfo(worker_id=self.worker_id, **self.totals),
             live=[ref(*attempt) for attempt in live],
             executors=["process"],
+            draining=draining,
         )
         await self.send(hello=hello)
 

@@ -301,7 +301,21 @@ async def test_health_and_reflection_are_served(tmp_path: Any) -> None:
 async def test_a_message_beyond_the_limit_is_refused(tmp_path: Any) -> None:
     async with serving(config(tmp_path)) as (_, stub):
         huge = scheduler_pb2.SubmitTasksRequest(tasks=[Spec(command="x" * 1_000_000)] * 17)
-        assert (await refusal(stub.SubmitTasks(huge))).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        error = await refusal(stub.SubmitTasks(huge))
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "16777216" in error.details()
+        # The connection is none the worse for it.
+        assert (await stub.SubmitTask(Spec(command="true"))).state == scheduler_pb2.QUEUED
+
+
+async def test_an_answer_beyond_what_the_client_takes_is_an_error_of_that_call_alone(tmp_path: Any) -> None:
+    async with serving(config(tmp_path)) as (_, stub):
+        many = scheduler_pb2.SubmitTasksRequest(tasks=[Spec(command="x" * 100_000)] * 50)
+        error = await refusal(stub.SubmitTasks(many))
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "4194304" in error.details()
+        page = await stub.ListTasks(scheduler_pb2.ListTasksRequest(page_size=5))
+        assert len(page.tasks) == 5
 
 
 async def test_a_batch_beyond_the_limit_is_refused(tmp_path: Any) -> None:
