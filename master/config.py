@@ -24,7 +24,8 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True):
     `listen` is host:port, port 0 takes a free one. `store` is the file of the embedded store. `params` is a
     parameter file, empty for none: what is learned is written there, and what somebody else writes there is
     put to use; it is looked at every `params_reload_interval_s`. A worker that has been silent for three
-    heartbeats and then `worker_grace_s` is lost. `stop_grace_s` bounds a graceful stop. Every
+    heartbeats and then `worker_grace_s` is lost. Beyond `max_queued` tasks, or `max_queued_per_user` of one
+    user, new ones are refused (0: no limit). `stop_grace_s` bounds a graceful stop. Every
     `ga_epoch_interval_s` (0: never) parameters are learned from what finished in the last `train_window_s`;
     the other `ga_` settings are the genetic algorithm's.
     """

@@ -1,4 +1,4 @@
-"""Cancelling, stopping, limits of time and of the queue, through real processes that are killed and stopped."""
+"""Cancelling, stopping, limits of time and of the queue, through real processes; some of them killed."""
 
 from __future__ import annotations
 
