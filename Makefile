@@ -63,7 +63,7 @@ kill-test: .venv/dev.stamp ## kill -9 the master 100 times under load (RTS_KILL_
 proto: .venv/dev.stamp ## regenerate rtscore/rpc from proto/
 	PATH="$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I rtscore/rpc=proto --python_out=. \
 		--grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. \
-		rtscore/rpc/cluster.proto rtscore/rpc/scheduler.proto
+		rtscore/rpc/agent.proto rtscore/rpc/cluster.proto rtscore/rpc/scheduler.proto
 
 .PHONY: clean
 clean: ## remove everything that was built

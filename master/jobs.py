@@ -75,6 +75,7 @@ class Job:
         "foreseen",
         "group",
         "latest_start",
+        "queued_at",
         "reserved",
         "retry_at",
         "seq",
@@ -109,6 +110,8 @@ class Job:
         self.standing = Standing.OUT
         self.group: Group | None = None
         self.turn = 0
+        # The queue's `moves` when it entered last.
+        self.queued_at = 0
         self.waiting_since = spec.submitted_at
         self.starving_at = math.inf
         self.reserved: Member | None = None

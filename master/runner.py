@@ -11,7 +11,13 @@ import msgspec
 import structlog
 
 from master.cluster import Cluster
-from master.errors import MasterError, NotAllowedError, StoreUnavailableError, UnknownTaskError
+from master.errors import (
+    MasterError,
+    NotAllowedError,
+    StoppingError,
+    StoreUnavailableError,
+    UnknownTaskError,
+)
 from master.events import (
     Assign,
     AttemptId,
@@ -268,6 +274,20 @@ class Master:
         if known.status.state is not TaskState.CANCELLED:
             raise NotAllowedError(f"task {task_id} is {known.status.state.value} already")
         return known
+
+    def require_placing(self) -> None:
+        """Raise unless a placement would be carried out now.
+
+        Raises
+        ------
+        StoreUnavailableError
+            When the store does not take writes.
+        StoppingError
+            When the master is stopping.
+        """
+        self._require_store()
+        if not self._placing:
+            raise StoppingError("the master is stopping; try again when it is back")
 
     async def drain(self, worker_id: str, drain: bool) -> None:
         """Place nothing new on a worker, or take that back."""
