@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from master.cli import explain, params, serve, submit, tasks, train, workers
+from master.cli import explain, migrate, params, serve, submit, tasks, train, workers
 from master.cli.demo import command as demo
 from master.cli.failure import CommandError, Exit
 from master.cli.simulate import command as simulate
@@ -39,6 +39,7 @@ app.command(epilog=explain.EPILOG)(explain.explain)
 app.command(epilog=workers.STATS_EPILOG)(workers.stats)
 app.command(epilog=train.EPILOG)(train.train)
 app.add_typer(params.app, name="params")
+app.command("migrate-task-types", epilog=migrate.EPILOG)(migrate.migrate_task_types)
 app.command(epilog=simulate.EPILOG)(simulate.simulate)
 
 
