@@ -242,7 +242,7 @@ async def test_sessions_get_what_waits_for_them_before_the_master_stops(tmp_path
 
 
 async def test_a_session_that_breaks_while_it_is_greeted_ends_for_the_worker_too(tmp_path: Any) -> None:
-    """The status behind a write that is cancelled under way is lost in one of twenty; none of these may be."""
+    """The status behind a write that is cancelled under way is lost in one of twenty; here in none."""
 
     async def broken(address: str, number: int) -> None:
         worker = SessionWorker(address, f"w{number}")

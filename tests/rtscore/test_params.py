@@ -80,6 +80,12 @@ def test_a_negative_penalty_is_refused() -> None:
         GAParams(penalty={"w1": -0.5})
 
 
+@pytest.mark.parametrize("bad", [float("nan"), [float("inf")], {"a": object()}])
+def test_meta_that_no_file_could_hold_is_refused(bad: object) -> None:
+    with pytest.raises(ParamsError, match="meta"):
+        GAParams(meta={"x": bad})
+
+
 def test_parameters_cannot_be_changed() -> None:
     row = {"w1": 1.0}
     params = GAParams(affinity={"mixed": row})
