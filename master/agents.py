@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import structlog
 
-from master import convert
+from master import access, convert
 from master.config import split_address
 from master.errors import (
     InvalidRequestError,
@@ -195,6 +195,7 @@ class Agents(cluster_pb2_grpc.MasterWorkerServicer):
         self, request: cluster_pb2.WorkerInfo, context: Context
     ) -> cluster_pb2.RegisterAck:
         """Take a worker in, or again."""
+        access.require_worker(request.worker_id, context)
         worker = convert.worker_record(request, address=request.worker_ip, executors=())
         try:
             _check_address(request.worker_ip)
@@ -209,6 +210,7 @@ class Agents(cluster_pb2_grpc.MasterWorkerServicer):
         self, request: cluster_pb2.Heartbeat, context: Context
     ) -> cluster_pb2.HeartbeatAck:
         """Note a sign of life; false to a worker that has to register first."""
+        access.require_worker(request.worker_id, context)
         try:
             self._master.post(convert.heartbeat(request.worker_id, request, claims=True))
         except MasterError:
@@ -219,6 +221,7 @@ class Agents(cluster_pb2_grpc.MasterWorkerServicer):
         self, request: cluster_pb2.TaskResult, context: Context
     ) -> cluster_pb2.Ack:
         """Record a result; a yes means that it is durable, and a repetition gets the same yes."""
+        access.require_worker(request.worker_id, context)
         try:
             effects = await self._master.apply(convert.finished(request.worker_id, request))
             if not any(isinstance(effect, EndAttempt) for effect in effects):

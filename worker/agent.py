@@ -203,7 +203,9 @@ class Agent:
         self._attempts = Attempts(
             config.worker_id, self._totals, self._executors, self._outbox, self._outgoing
         )
-        self._link = MasterLink(config.masters, self, self._outgoing, config.heartbeat_interval_s)
+        self._link = MasterLink(
+            config.masters, self, self._outgoing, config.heartbeat_interval_s, config.credentials
+        )
         _log.info("worker agent starts", worker_id=config.worker_id, **self._totals._asdict())
 
     async def _sweep_forever(self) -> None:

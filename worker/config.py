@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from rtscore.credentials import Credentials
+
 # A batch of results must stay far below gRPC's 4 MiB default for a message.
 MAX_LOG_LIMIT_BYTES = 1 << 20
 
@@ -35,6 +37,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
         Seconds between SIGTERM and SIGKILL.
     drain_timeout_s : float
         Seconds that a clean stop waits for running tasks before it ends them.
+    credentials : Credentials
+        What is shown to a master and trusted in it.
 
     Raises
     ------
@@ -53,6 +57,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     log_limit_bytes: int = 64 * 1024
     kill_grace_s: float = 5.0
     drain_timeout_s: float = 30.0
+    credentials: Credentials = Credentials()
 
     def __post_init__(self) -> None:
         if not self.masters:

@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from master.cli.connect import DEFAULT_MASTER
+from master.cli.connect import (
+    DEFAULT_MASTER,
+    CaOption,
+    CertOption,
+    KeyOption,
+    TokenFileOption,
+    credentials,
+    quiet_grpc,
+)
 from master.cli.failure import CommandError, Exit
 
 MASTER_EPILOG = """\b
@@ -16,6 +24,7 @@ Examples:
   rts master
   rts master --listen 127.0.0.1:7171 --store /var/lib/rts/master.db --params ga_output.json
   RTS_SCHEDULER=round-robin rts master
+  rts master --listen 0.0.0.0:7070 --tls-cert server.pem --tls-key server-key.pem --tokens tokens.toml
 
 Each setting may also come from the environment variable named beside it, or from a TOML file (--config)
 whose keys are the flags' names with underscores, durations ending in _s (heartbeat_interval_s = 2).
@@ -26,6 +35,7 @@ WORKER_EPILOG = """\b
 Examples:
   rts worker
   rts worker --master 10.0.0.5:7070 --id gpu-3 --cpu 16 --memory 64 --gpu 2
+  rts worker --master master.example.org:7070 --ca ca.pem --token-file token
 """
 
 
@@ -104,6 +114,24 @@ def master(
     train_window: Annotated[
         str | None, typer.Option(metavar="TIME", help="[RTS_TRAIN_WINDOW, 24h] How far back is learned from.")
     ] = None,
+    tls_cert: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="[RTS_TLS_CERT] Encrypt: this machine's certificate (PEM)."),
+    ] = None,
+    tls_key: Annotated[str | None, typer.Option(metavar="FILE", help="[RTS_TLS_KEY] Its key (PEM).")] = None,
+    client_ca: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="[RTS_CLIENT_CA] Clients and workers must show a certificate of these authorities.",
+        ),
+    ] = None,
+    tokens: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="[RTS_TOKENS] Who may do what; see docs/SECURITY.md for its format."
+        ),
+    ] = None,
     insecure: Annotated[
         bool | None,
         typer.Option("--insecure", help="[RTS_INSECURE] Listen beyond this machine without protection."),
@@ -140,6 +168,10 @@ def master(
         "ga_mutation_rate": ga_mutation_rate,
         "ga_crossover_rate": ga_crossover_rate,
         "train_window_s": train_window,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "client_ca": client_ca,
+        "tokens": tokens,
         "insecure": insecure,
         "log_level": log_level,
         "log_format": log_format,
@@ -187,6 +219,10 @@ def worker(
     drain_timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="How long a stop waits for running tasks.")
     ] = 30.0,
+    ca: CaOption = "",
+    cert: CertOption = "",
+    key: KeyOption = "",
+    token_file: TokenFileOption = "",
     log_level: Annotated[
         LogLevel, typer.Option(metavar="LEVEL", envvar="RTS_LOG_LEVEL", help=f"One of {', '.join(LogLevel)}.")
     ] = LogLevel.INFO,
@@ -202,6 +238,7 @@ def worker(
     import asyncio
     import socket
 
+    quiet_grpc()
     from master.log_output import configure_logging
     from worker.agent import WorkDirInUseError, run
     from worker.config import WorkerConfig
@@ -218,7 +255,10 @@ def worker(
             storage=storage,
             drain_timeout_s=drain_timeout,
             work_dir=str(work_dir or ""),
+            credentials=credentials(ca, cert, key, token_file),
         )
+        for address in config.masters:
+            config.credentials.check(address)
     except ValueError as error:
         raise CommandError(f"{error}.") from None
     try:
