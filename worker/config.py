@@ -39,6 +39,13 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
         Seconds that a clean stop waits for running tasks before it ends them.
     credentials : Credentials
         What is shown to a master and trusted in it.
+    container_host : str
+        The engine for tasks with an image: the path of its socket, unix://PATH or tcp://HOST:PORT; empty:
+        what DOCKER_HOST says, and without that such tasks are refused.
+    container_network : str
+        The engine's network that containers are connected to; "none": they have no network.
+    container_pull : bool
+        Whether images that the engine does not have are pulled.
 
     Raises
     ------
@@ -58,6 +65,9 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     kill_grace_s: float = 5.0
     drain_timeout_s: float = 30.0
     credentials: Credentials = Credentials()
+    container_host: str = ""
+    container_network: str = "none"
+    container_pull: bool = False
 
     def __post_init__(self) -> None:
         if not self.masters:
@@ -82,6 +92,13 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(
                 f"log_limit_bytes: {self.log_limit_bytes!r} is not between 1 and {MAX_LOG_LIMIT_BYTES}"
             )
+
+        if self.container_host and not self.container_host.startswith(("/", "unix:///", "tcp://")):
+            raise ValueError(
+                f"container_host: {self.container_host!r} is not an absolute path, unix:///PATH or tcp://HOST:PORT"
+            )
+        if not self.container_network:
+            raise ValueError("container_network: '' came; the name of a network, or none, is allowed")
 
     def directory(self) -> Path:
         """Return the agent's directory as an absolute path."""

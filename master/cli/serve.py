@@ -36,6 +36,7 @@ Examples:
   rts worker
   rts worker --master 10.0.0.5:7070 --id gpu-3 --cpu 16 --memory 64 --gpu 2
   rts worker --master master.example.org:7070 --ca ca.pem --token-file token
+  rts worker --container-socket /run/docker.sock --container-pull
 """
 
 
@@ -223,6 +224,21 @@ def worker(
     cert: CertOption = "",
     key: KeyOption = "",
     token_file: TokenFileOption = "",
+    container_socket: Annotated[
+        str,
+        typer.Option(
+            metavar="ENGINE",
+            envvar="RTS_CONTAINER_HOST",
+            help="The Docker-compatible engine for tasks with an image: the path of its socket, or an "
+            "address (unix://, tcp://); DOCKER_HOST when not given.",
+        ),
+    ] = "",
+    container_network: Annotated[
+        str, typer.Option(metavar="NAME", help="Connect containers to this network of the engine.")
+    ] = "none",
+    container_pull: Annotated[
+        bool, typer.Option("--container-pull", help="Pull images that the engine does not have.")
+    ] = False,
     log_level: Annotated[
         LogLevel, typer.Option(metavar="LEVEL", envvar="RTS_LOG_LEVEL", help=f"One of {', '.join(LogLevel)}.")
     ] = LogLevel.INFO,
@@ -242,6 +258,7 @@ def worker(
     from master.log_output import configure_logging
     from worker.agent import WorkDirInUseError, run
     from worker.config import WorkerConfig
+    from worker.containers import NoEngineError
 
     configure_logging(log_level, log_format)
 
@@ -256,6 +273,9 @@ def worker(
             drain_timeout_s=drain_timeout,
             work_dir=str(work_dir or ""),
             credentials=credentials(ca, cert, key, token_file),
+            container_host=container_socket,
+            container_network=container_network,
+            container_pull=container_pull,
         )
         for address in config.masters:
             config.credentials.check(address)
@@ -266,6 +286,10 @@ def worker(
     except WorkDirInUseError as error:
         raise CommandError(
             f"{error}. Stop it, or give this one another --id or --work-dir.", Exit.NO
+        ) from None
+    except NoEngineError as error:
+        raise CommandError(
+            f"Containers cannot run here: {error}. Name another engine with --container-socket.", Exit.NO
         ) from None
     except OSError as error:
         raise CommandError(
