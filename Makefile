@@ -59,11 +59,17 @@ profile: .venv/dev.stamp ## the kernel with symbols in build/profile, and the ho
 kill-test: .venv/dev.stamp ## kill -9 the master 100 times under load (RTS_KILL_ROUNDS=n)
 	RTS_KILL_ROUNDS=$${RTS_KILL_ROUNDS:-100} $(BIN)/python -m pytest tests/e2e/test_kill.py -s --timeout 3600 $(ARGS)
 
+.PHONY: fuzz
+fuzz: .venv/fuzz.stamp ## 100,000 bad messages to a live master, then atheris on what reads (RTS_FUZZ_MESSAGES=n FUZZ_SECONDS=s per reader)
+	RTS_FUZZ_MESSAGES=$${RTS_FUZZ_MESSAGES:-100000} $(BIN)/python -m pytest tests/fuzz/test_fuzz_live.py -s --timeout 3600
+	mkdir -p build/fuzz
+	$(BIN)/python tests/fuzz/atheris_parsers.py -max_total_time=$${FUZZ_SECONDS:-30} -artifact_prefix=build/fuzz/ $(ARGS)
+
 .PHONY: proto
 proto: .venv/dev.stamp ## regenerate rtscore/rpc from proto/
 	PATH="$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I rtscore/rpc=proto --python_out=. \
 		--grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. \
-		rtscore/rpc/cluster.proto rtscore/rpc/scheduler.proto
+		rtscore/rpc/agent.proto rtscore/rpc/cluster.proto rtscore/rpc/scheduler.proto
 
 .PHONY: clean
 clean: ## remove everything that was built
