@@ -82,7 +82,7 @@ _WORKER_DEFAULTS: Document = {
     "address": "",
     **dict.fromkeys(("total_cpu", "total_memory", "total_gpu", "total_storage"), 0.0),
 }
-_LAST_MS = 2**63 - 1
+_LAST_MS = 2**62
 
 _strings = msgspec.json.Decoder(list[str])
 _json = msgspec.json.Encoder()
@@ -92,7 +92,7 @@ def date(seconds: float) -> DatetimeMS:
     """The BSON date of an instant, rounded down; the earliest or latest one when it is beyond them."""
     milliseconds = seconds * 1000.0
     if not abs(milliseconds) < _LAST_MS:
-        return DatetimeMS(int(math.copysign(_LAST_MS, milliseconds)))
+        return DatetimeMS(_LAST_MS if milliseconds > 0.0 else -_LAST_MS)
     return DatetimeMS(math.floor(milliseconds))
 
 
