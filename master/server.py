@@ -26,7 +26,9 @@ from master.log_output import configure_logging
 from master.runner import Master
 from master.service import SchedulerService
 from master.sessions import Sessions
-from master.store.sqlite import SqliteStore
+from master.standby import Standby
+from master.store.base import StoreInUseError
+from master.store.choose import is_mongo, make_store, without_secrets
 from master.task_logs import TaskLogs
 from master.timed import TimedScheduler
 from master.training import Trainer
@@ -43,6 +45,7 @@ _SERVICES = (
     scheduler_pb2.DESCRIPTOR.services_by_name["WorkerService"].full_name,
     cluster_pb2.DESCRIPTOR.services_by_name["MasterWorker"].full_name,
 )
+_EVERY_HOST = frozenset({"0.0.0.0", "::"})
 _OPTIONS = (
     ("grpc.max_receive_message_length", MESSAGE_LIMIT),
     # A second master on the same port is an error, not a partner.
@@ -59,9 +62,9 @@ _OPTIONS = (
 class MasterServer:
     """One master and its gRPC server.
 
-    Start: the store opens; what it holds is loaded and handed to the core; the journal and the clock begin;
-    the newest parameters are put to use and learning begins; the port opens; health says SERVING. Stop: see
-    `stop`.
+    Start: the store opens, for which a standby waits (see `Standby`); what it holds is loaded and handed to
+    the core; the journal and the clock begin; the newest parameters are put to use and learning begins; the
+    port opens; health says SERVING. Stop: see `stop`.
     """
 
     def __init__(self, config: MasterConfig) -> None:
@@ -81,7 +84,8 @@ class MasterServer:
             heartbeat_interval_s=config.heartbeat_interval_s,
             grace_s=config.worker_grace_s,
         )
-        self.store = SqliteStore(config.store)
+        self.store = make_store(config.store, config.lease_period_s)
+        self._listen_on = config.listen
         self.master = Master(cluster, scheduler, self.store, tick_s=config.heartbeat_interval_s / 2.0)
         self.learning: Learning | None = None
         if isinstance(policy, RTSScheduler):
@@ -105,7 +109,7 @@ class MasterServer:
             When the address cannot be listened on.
         """
         try:
-            await self.store.open()
+            await self._open_store()
             snapshot = await self.master.start()
             self._agents.restore(snapshot.workers)
             if self.learning is not None:
@@ -117,7 +121,7 @@ class MasterServer:
         log.info(
             "master serves",
             address=self.address,
-            store=self.config.store,
+            store=without_secrets(self.config.store),
             scheduler=self.config.scheduler,
             params=self.learning.versions.number if self.learning else 0,
             tasks=len(snapshot.tasks),
@@ -154,7 +158,14 @@ class MasterServer:
 
     async def failed(self) -> None:
         """Return only by raising what made it impossible to go on, say StoreConflictError."""
-        await self.master.failed()
+        watched = [asyncio.create_task(each) for each in (self.master.failed(), self.store.lost())]
+        try:
+            done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in watched:
+                task.cancel()
+        for task in done:
+            task.result()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -165,6 +176,18 @@ class MasterServer:
     ) -> None:
         await self.stop()
 
+    async def _open_store(self) -> None:
+        """Open the store; of the masters on one MongoDB deployment all but one wait here for their turn."""
+        try:
+            await self.store.open()
+        except StoreInUseError as in_use:
+            if not is_mongo(self.config.store):
+                raise
+            async with Standby(self._listen_on, _SERVICES, _OPTIONS) as standby:
+                host, _, _ = self._listen_on.rpartition(":")
+                self._listen_on = f"{host}:{standby.port}"
+                await standby.open(self.store, in_use)
+
     async def _listen(self) -> None:
         server = grpc.aio.server(interceptors=(Errors(),), options=_OPTIONS)
         scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server(self._service, server)
@@ -174,16 +197,17 @@ class MasterServer:
         reflection.enable_server_reflection(
             (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
         )
-        host, _ = split_address(self.config.listen)
+        host, _ = split_address(self._listen_on)
         try:
-            port = server.add_insecure_port(self.config.listen)
+            port = server.add_insecure_port(self._listen_on)
         except RuntimeError:
             raise ConfigError(
-                f"listen: cannot listen on {self.config.listen}; is another process there already?"
+                f"listen: cannot listen on {self._listen_on}; is another process there already?"
             ) from None
         await server.start()
         self._server = server
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.store.serves_at(self.address if host not in _EVERY_HOST else f"{socket.gethostname()}:{port}")
         for service in ("", *_SERVICES):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
@@ -201,6 +225,8 @@ async def serve(config: MasterConfig, ready: Callable[[str], None] | None = None
     ------
     StoreOpenError, ConfigError
         When it cannot start.
+    StoreSupersededError
+        When another master has taken over while this one was silent or cut off from the store.
     StoreConflictError
         When the store does not hold what the master believes: another master writes to it, or there is a bug.
         The master has stopped; what was acknowledged is in the store.

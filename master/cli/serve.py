@@ -16,6 +16,10 @@ Examples:
   rts master
   rts master --listen 127.0.0.1:7171 --store /var/lib/rts/master.db --params ga_output.json
   RTS_SCHEDULER=round-robin rts master
+  MONGODB_URI=mongodb://db1,db2,db3/rts?replicaSet=rs0 rts master --listen 10.0.0.5:7070
+
+Of several masters on one MongoDB database one works and the others stand by: start the same command on each
+machine, and name all of them to workers and clients.
 
 Each setting may also come from the environment variable named beside it, or from a TOML file (--config)
 whose keys are the flags' names with underscores, durations ending in _s (heartbeat_interval_s = 2).
@@ -51,7 +55,15 @@ def master(
         str | None, typer.Option(metavar="HOST:PORT", help="[RTS_LISTEN, 127.0.0.1:7070] Port 0: a free one.")
     ] = None,
     store: Annotated[
-        str | None, typer.Option(metavar="FILE", help="[RTS_STORE, .rts/master.db] The embedded store.")
+        str | None,
+        typer.Option(
+            metavar="FILE|URI",
+            help="[RTS_STORE or MONGODB_URI, .rts/master.db] A file, or the URI of a MongoDB database.",
+        ),
+    ] = None,
+    lease_period: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="[RTS_LEASE_PERIOD, 2s] Two in silence, and a standby takes over."),
     ] = None,
     scheduler: Annotated[
         str | None, typer.Option(metavar="NAME", help="[RTS_SCHEDULER, rts] rts or round-robin.")
@@ -121,11 +133,12 @@ def master(
     """
     from master.config import ConfigError, load_config
     from master.server import run
-    from master.store.base import StoreConflictError, StoreOpenError
+    from master.store.base import StoreConflictError, StoreOpenError, StoreSupersededError
 
     flags = {
         "listen": listen,
         "store": store,
+        "lease_period_s": lease_period,
         "scheduler": scheduler,
         "params": params,
         "params_reload_interval_s": params_reload_interval,
@@ -151,6 +164,11 @@ def master(
     except StoreOpenError as error:
         raise CommandError(
             f"The store cannot be opened: {error}. Name another with --store.", Exit.NO
+        ) from None
+    except StoreSupersededError as error:
+        raise CommandError(
+            f"This master was replaced: {error}. What it acknowledged is safe; start it again to stand by.",
+            Exit.NO,
         ) from None
     except StoreConflictError as error:
         raise CommandError(

@@ -72,6 +72,10 @@ class Store(Protocol):
         """Finish what is under way and let go; calling it again does nothing."""
         ...
 
+    def serves_at(self, address: str) -> None:
+        """Let other masters, who find the store in use, know where this one serves."""
+        ...
+
     async def lost(self) -> None:
         """Return only by raising, when another master has taken the store over.
 

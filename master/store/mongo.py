@@ -20,7 +20,6 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import pymongo
 from pymongo import AsyncMongoClient
@@ -35,6 +34,7 @@ from master.store.base import (
     StoreUnreachableError,
     TaskQuery,
 )
+from master.store.choose import without_secrets
 from master.store.mongo_apply import forget_removed
 from master.store.mongo_commits import Commits, Group
 from master.store.mongo_documents import ASSIGNMENTS, PARAMS, RESULTS, TASKS, WORKERS, Document
@@ -74,19 +74,6 @@ _INDEXES: tuple[tuple[str, list[tuple[str, int]], bool], ...] = (
 )
 
 
-def is_mongo(target: str) -> bool:
-    """Whether the setting of a store names a MongoDB deployment, not a file."""
-    return target.startswith(("mongodb://", "mongodb+srv://"))
-
-
-def without_secrets(target: str) -> str:
-    """The setting of a store as it may be shown: without user, password and options."""
-    if not is_mongo(target):
-        return target
-    parts = urlsplit(target)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
 def connect(uri: str) -> tuple[AsyncMongoClient[Document], Database]:
     """A client for the running event loop, and the database that the URI names.
 
@@ -121,16 +108,14 @@ class MongoStore:
     ----------
     uri : str
         "mongodb://…" or "mongodb+srv://…"; its path is the database, `rtscore` when it has none.
-    address : str
-        Where this master serves, for those who find the store in use.
     lease_period_s : float
         A master of which nothing is heard for two periods is replaced.
     """
 
-    def __init__(self, uri: str, *, address: str = "", lease_period_s: float = LEASE_PERIOD_S) -> None:
+    def __init__(self, uri: str, *, lease_period_s: float = LEASE_PERIOD_S) -> None:
         self._uri = uri
         self._name = without_secrets(uri)
-        self._address = address
+        self._address = ""
         self._period_s = lease_period_s
         self._client: AsyncMongoClient[Document] | None = None
         self._lease: Lease | None = None
@@ -142,7 +127,7 @@ class MongoStore:
         self._commits: Commits | None = None
 
     def serves_at(self, address: str) -> None:
-        """Tell others, with the next renewal, where this master serves."""
+        # Told with the next renewal.
         self._address = address
         if self._lease is not None:
             self._lease.address = address

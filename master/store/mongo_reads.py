@@ -13,7 +13,15 @@ from typing import Any, TypeAlias
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 
-from master.records import AttemptRecord, ParamsVersion, ResultRecord, Snapshot, StoredTask, TaskState
+from master.records import (
+    AttemptRecord,
+    ParamsVersion,
+    ResultRecord,
+    Snapshot,
+    StoredTask,
+    TaskState,
+    WorkerRecord,
+)
 from master.store.base import TaskQuery
 from master.store.mongo_documents import (
     ASSIGNMENTS,
@@ -66,16 +74,20 @@ class MongoReads:
         attempts += await self._foreign_attempts(tasks)
         known = {document["task_id"] for document in tasks}
         tasks += await self._by_task_id(TASKS, {a["task_id"] for a in attempts} - known)
-        workers = [d async for d in self._of(WORKERS).find({"removed_at": None}).sort("worker_id", 1)]
         tau = {d["_id"]: d["tau"] async for d in self._of(TAU).find({COMMIT: {"$exists": True}})}
         stored = [task_of(task_row(document)) for document in tasks]
         records = [attempt_of(attempt_row(document)) for document in attempts]
         return Snapshot(
             tasks=tuple(sorted(stored, key=lambda t: (t.spec.submitted_at, t.spec.task_id))),
             attempts=tuple(sorted(records, key=lambda a: (a.task_id, a.attempt))),
-            workers=tuple(worker_of(worker_row(document)) for document in workers),
+            workers=await self.workers(),
             tau=tau,
         )
+
+    async def workers(self) -> tuple[WorkerRecord, ...]:
+        """Every registered worker, by id."""
+        found = self._of(WORKERS).find({"removed_at": None}).sort("worker_id", 1)
+        return tuple([worker_of(worker_row(document)) async for document in found])
 
     async def find_tasks(self, task_ids: Collection[str]) -> dict[str, StoredTask]:
         """What `Store.find_tasks` says."""
