@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 DEFAULT_MASTER = "127.0.0.1:7070"
 
 MasterOption = Annotated[
-    str, typer.Option("--master", envvar="RTS_MASTER", metavar="HOST:PORT", help="Where the master listens.")
+    str,
+    typer.Option(
+        "--master",
+        envvar="RTS_MASTER",
+        metavar="HOST:PORT",
+        help="Where the master listens; of several with commas between, the one in office is found.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
@@ -33,8 +39,10 @@ def connect(address: str, retry_for_s: float = _RETRY_FOR_S) -> Iterator[MasterC
     from rtscore.client import CallTimeoutError, MasterClient, MasterUnreachableError, RequestError
 
     _check_address(address)
+    # With a standby there is somebody to wait for.
+    patience_s = None if "," in address and retry_for_s == _RETRY_FOR_S else retry_for_s
     try:
-        with MasterClient(address, retry_for_s=retry_for_s) as client:
+        with MasterClient(address, retry_for_s=patience_s) as client:
             yield client
     except MasterUnreachableError as error:
         # gRPC's own words name the address again; the master's (it stops, its store is full) say more.
@@ -51,6 +59,7 @@ def connect(address: str, retry_for_s: float = _RETRY_FOR_S) -> Iterator[MasterC
 
 
 def _check_address(address: str) -> None:
-    host, _, port = address.rpartition(":")
-    if not (host and port.isdecimal() and 0 < int(port) < 65536):
-        raise CommandError(f"--master: {address!r} is not HOST:PORT with a port of 1 to 65535.")
+    for each in address.split(","):
+        host, _, port = each.strip().rpartition(":")
+        if not (host and port.isdecimal() and 0 < int(port) < 65536):
+            raise CommandError(f"--master: {each!r} is not HOST:PORT with a port of 1 to 65535.")

@@ -30,6 +30,7 @@ WORKER_EPILOG = """\b
 Examples:
   rts worker
   rts worker --master 10.0.0.5:7070 --id gpu-3 --cpu 16 --memory 64 --gpu 2
+  rts worker --master 10.0.0.5:7070,10.0.0.6:7070
 """
 
 
@@ -184,7 +185,7 @@ def worker(
         typer.Option(
             metavar="HOST:PORT",
             envvar="RTS_MASTER",
-            help="The master; repeat it for each one to try in turn.",
+            help="The master; repeat it, or use commas, for each one to try in turn.",
         ),
     ] = None,
     worker_id: Annotated[
@@ -228,7 +229,7 @@ def worker(
 
     try:
         config = WorkerConfig(
-            masters=tuple(master or (DEFAULT_MASTER,)),
+            masters=tuple(each.strip() for one in master or (DEFAULT_MASTER,) for each in one.split(",")),
             worker_id=worker_id or socket.gethostname(),
             cpu=cpu,
             memory=memory,

@@ -11,6 +11,7 @@ import grpc
 
 from rtscore.client import calls
 from rtscore.client.errors import CallTimeoutError
+from rtscore.client.masters import Masters
 from rtscore.client.types import (
     ClusterStats,
     EpochOutcome,
@@ -33,16 +34,21 @@ class AsyncMasterClient:
     """
 
     def __init__(
-        self, address: str, *, timeout_s: float = calls.TIMEOUT_S, retry_for_s: float = calls.RETRY_FOR_S
+        self, address: str, *, timeout_s: float = calls.TIMEOUT_S, retry_for_s: float | None = None
     ) -> None:
         self._timeout_s = timeout_s
-        self._retry_for_s = retry_for_s
-        self._channel = grpc.aio.insecure_channel(address, options=calls.OPTIONS)
-        self._stub = scheduler_pb2_grpc.SchedulerServiceStub(self._channel)
+        self._masters = Masters(address, self._dial)
+        self._retry_for_s = self._masters.retry_for_s(retry_for_s)
+        self._channels: list[grpc.aio.Channel] = []
+
+    def _dial(self, address: str) -> scheduler_pb2_grpc.SchedulerServiceAsyncStub:
+        self._channels.append(grpc.aio.insecure_channel(address, options=calls.OPTIONS))
+        return scheduler_pb2_grpc.SchedulerServiceStub(self._channels[-1])
 
     async def close(self) -> None:
         """Hang up; calling it again does nothing."""
-        await self._channel.close()
+        for channel in self._channels:
+            await channel.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -80,7 +86,9 @@ class AsyncMasterClient:
 
     async def logs(self, task_id: str) -> AsyncIterator[str]:
         """Iterate over what a task has printed so far, in pieces."""
-        stream = self._stub.StreamTaskLogs(calls.logs(task_id), timeout=self._timeout_s)
+        if self._masters.several:
+            await self.task(task_id)  # finds the one in office, for what has begun is not repeated
+        stream = self._masters.current().StreamTaskLogs(calls.logs(task_id), timeout=self._timeout_s)
         try:
             async for chunk in stream:
                 yield chunk.content
@@ -100,7 +108,8 @@ class AsyncMasterClient:
         wanted = list(task_ids)
         attempts = calls.Attempts(timeout_s, self._retry_for_s if wanted else 0.0)
         while True:
-            stream = self._stub.WatchTasks(calls.watch(wanted), timeout=attempts.remaining_s)
+            stub = self._masters.current()
+            stream = stub.WatchTasks(calls.watch(wanted), timeout=attempts.remaining_s)
             try:
                 async for message in stream:
                     attempts.answered()
@@ -110,6 +119,7 @@ class AsyncMasterClient:
                 pause_s = attempts.after(error)
             finally:
                 stream.cancel()
+            self._masters.pass_over(stub)
             await asyncio.sleep(pause_s)
 
     async def wait(self, task_ids: Iterable[str], *, timeout_s: float | None = None) -> list[TaskInfo]:
@@ -162,11 +172,14 @@ class AsyncMasterClient:
         return await self._call(calls.train())
 
     async def _call(self, call: calls.Call[T]) -> T:
-        attempts = calls.Attempts(call.timeout_s or self._timeout_s, self._retry_for_s)
-        method: Any = getattr(self._stub, call.method)
+        try_s = self._masters.try_s if call.timeout_s is None else None
+        attempts = calls.Attempts(call.timeout_s or self._timeout_s, self._retry_for_s, try_s)
         while True:
+            stub = self._masters.current()
+            method: Any = getattr(stub, call.method)
             try:
                 return call.decode(await method(call.request, timeout=attempts.remaining_s))
             except grpc.RpcError as error:
                 pause_s = attempts.after(error)
+            self._masters.pass_over(stub)
             await asyncio.sleep(pause_s)

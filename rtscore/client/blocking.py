@@ -11,6 +11,7 @@ import grpc
 
 from rtscore.client import calls
 from rtscore.client.errors import CallTimeoutError
+from rtscore.client.masters import Masters
 from rtscore.client.types import (
     ClusterStats,
     EpochOutcome,
@@ -35,24 +36,30 @@ class MasterClient:
     Parameters
     ----------
     address : str
-        "host:port".
+        "host:port"; of several masters with commas between, the one in office is found.
     timeout_s : float
         Seconds for one call, repetitions included.
     retry_for_s : float
-        Seconds for which a call is repeated while no master answers; 0: not at all.
+        Seconds for which a call is repeated while no master answers; 0: not at all. 5 if it is None, 20 if
+        there are several.
     """
 
     def __init__(
-        self, address: str, *, timeout_s: float = calls.TIMEOUT_S, retry_for_s: float = calls.RETRY_FOR_S
+        self, address: str, *, timeout_s: float = calls.TIMEOUT_S, retry_for_s: float | None = None
     ) -> None:
         self._timeout_s = timeout_s
-        self._retry_for_s = retry_for_s
-        self._channel = grpc.insecure_channel(address, options=calls.OPTIONS)
-        self._stub = scheduler_pb2_grpc.SchedulerServiceStub(self._channel)
+        self._masters = Masters(address, self._dial)
+        self._retry_for_s = self._masters.retry_for_s(retry_for_s)
+        self._channels: list[grpc.Channel] = []
+
+    def _dial(self, address: str) -> scheduler_pb2_grpc.SchedulerServiceStub:
+        self._channels.append(grpc.insecure_channel(address, options=calls.OPTIONS))
+        return scheduler_pb2_grpc.SchedulerServiceStub(self._channels[-1])
 
     def close(self) -> None:
         """Hang up; calling it again does nothing."""
-        self._channel.close()
+        for channel in self._channels:
+            channel.close()
 
     def __enter__(self) -> Self:
         return self
@@ -89,7 +96,9 @@ class MasterClient:
 
     def logs(self, task_id: str) -> Iterator[str]:
         """Iterate over what a task has printed so far, in pieces."""
-        stream = self._stub.StreamTaskLogs(calls.logs(task_id), timeout=self._timeout_s)
+        if self._masters.several:
+            self.task(task_id)  # finds the one in office, for what has begun is not repeated
+        stream = self._masters.current().StreamTaskLogs(calls.logs(task_id), timeout=self._timeout_s)
         try:
             for chunk in stream:
                 yield chunk.content
@@ -107,7 +116,8 @@ class MasterClient:
         wanted = list(task_ids)
         attempts = calls.Attempts(timeout_s, self._retry_for_s if wanted else 0.0)
         while True:
-            stream = self._stub.WatchTasks(calls.watch(wanted), timeout=attempts.remaining_s)
+            stub = self._masters.current()
+            stream = stub.WatchTasks(calls.watch(wanted), timeout=attempts.remaining_s)
             try:
                 for message in stream:
                     attempts.answered()
@@ -117,6 +127,7 @@ class MasterClient:
                 pause_s = attempts.after(error)
             finally:
                 stream.cancel()
+            self._masters.pass_over(stub)
             time.sleep(pause_s)
 
     def wait(self, task_ids: Iterable[str], *, timeout_s: float | None = None) -> list[TaskInfo]:
@@ -169,11 +180,14 @@ class MasterClient:
         return self._call(calls.train())
 
     def _call(self, call: calls.Call[T]) -> T:
-        attempts = calls.Attempts(call.timeout_s or self._timeout_s, self._retry_for_s)
-        method: Any = getattr(self._stub, call.method)
+        try_s = self._masters.try_s if call.timeout_s is None else None
+        attempts = calls.Attempts(call.timeout_s or self._timeout_s, self._retry_for_s, try_s)
         while True:
+            stub = self._masters.current()
+            method: Any = getattr(stub, call.method)
             try:
                 return call.decode(method(call.request, timeout=attempts.remaining_s))
             except grpc.RpcError as error:
                 pause_s = attempts.after(error)
+            self._masters.pass_over(stub)
             time.sleep(pause_s)
