@@ -27,6 +27,7 @@ from aod._njit import F64
 from aod.components import Components
 from aod.genetic import Fitness
 from aod.history import History
+from aod.judged import judged
 from aod.policies import Policy
 from aod.replay import Replay, Replayer, Scores
 from aod.stats import sum_by
@@ -63,25 +64,36 @@ class Judge:
     Parameters
     ----------
     history : History
-        Usable records only.
+        Usable records only, in order of arrival.
     fit : ThetaFit
         The runtime model by which runtimes are transported.
     workers : mapping of worker id to (cpu, memory, gpu, storage)
         The cluster to replay on.
+    since : int
+        The tasks from this one on are judged; those before it only fill the cluster. Without them the newer
+        30 % at 200 % load were promised 85 % of their deadlines, and had met 67 %.
     """
 
     def __init__(
-        self, history: History, fit: ThetaFit, workers: Totals, weights: FitnessWeights | None = None
+        self,
+        history: History,
+        fit: ThetaFit,
+        workers: Totals,
+        weights: FitnessWeights | None = None,
+        *,
+        since: int = 0,
     ) -> None:
         self._weights = weights or FitnessWeights()
         self._machines = machines_of(workers, fit)
         self._replayer = Replayer(self._machines, workload_of(history, fit))
-        self._failure_w = failure_w(history, self._machines.worker_ids)
-        self._mean_s = _mean_runtime(history)[self._replayer.workload.type]
+        self._since = since
+        part = history.take(slice(since, None))
+        self._failure_w = failure_w(part, self._machines.worker_ids)
+        self._mean_s = _mean_runtime(part)[part.type]
 
     def judge(self, params: GAParams | Scores) -> Terms:
         """What becomes of the tasks under one set."""
-        replay = self._replayer.run(Policy.RTS, params)
+        replay = judged(self._replayer.run(Policy.RTS, params), self._since)
         n, ran = len(replay.workload), replay.ran
         succeeds = np.where(ran, 1.0 - self._failure_w[replay.worker], 0.0) if len(self._machines) else 0.0
         sla = float((replay.met * succeeds).sum() / n) if n else 0.0
@@ -148,6 +160,7 @@ def compute_fitness(
         The cluster to replay on; when None, what the history shows of the workers that it names.
     """
     part = history.take(history.usable().mask)
+    part = part.take(np.argsort(part.arrival, kind="stable"))
     return Judge(part, train_theta(part), totals_seen(part) if workers is None else workers, weights).judge(
         params
     )

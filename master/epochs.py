@@ -9,7 +9,7 @@ import msgspec
 Totals = tuple[float, float, float, float]
 
 
-class EpochRequest(msgspec.Struct, frozen=True, kw_only=True):
+class EpochRequest(msgspec.Struct, frozen=True, kw_only=True, tag="epoch"):
     """Learn from what finished in [since, until).
 
     Attributes
@@ -56,3 +56,27 @@ class EpochReply(msgspec.Struct, frozen=True, kw_only=True):
     params: dict[str, Any] | None = None
     model: dict[str, Any] | None = None
     evidence: dict[str, Any] = {}
+
+
+class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True, tag="comparison"):
+    """Replay the tasks that were submitted and finished in [since, until) under several parameter sets.
+
+    Attributes
+    ----------
+    store, workers : as of an `EpochRequest`
+    sets : list of object
+        In the layout of the parameter file.
+    """
+
+    store: str
+    since: float
+    until: float
+    workers: dict[str, Totals]
+    sets: list[dict[str, Any]]
+
+
+class ComparisonReply(msgspec.Struct, frozen=True, kw_only=True):
+    """The share of deadlines met under each set, in the order of the request; why not, when it failed."""
+
+    sla: list[float]
+    failed: str = ""

@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from master.config import MasterConfig
-from master.epochs import EpochReply, EpochRequest
+from master.epochs import ComparisonRequest, EpochReply, EpochRequest, Totals
 from master.errors import InvalidRequestError, NotAllowedError, StoppingError, StoreUnavailableError
 from master.probation import NEEDED, Probation
 from master.records import ParamsReason, ParamsVersion, TaskSpec, TaskStatus
@@ -153,10 +153,7 @@ class Learning:
             store=config.store,
             since=now - config.train_window_s,
             until=now,
-            workers={
-                worker.worker_id: (worker.cpu, worker.memory, worker.gpu, worker.storage)
-                for worker in self._master.cluster.workers()
-            },
+            workers=self._totals(),
             params=params_to_dict(self.versions.params),
             seed=int(now),
             population_size=config.ga_population_size,
@@ -168,6 +165,12 @@ class Learning:
         self._new_outcomes -= outcomes
         self._use_model(reply.model)
         return reply
+
+    def _totals(self) -> dict[str, Totals]:
+        return {
+            worker.worker_id: (worker.cpu, worker.memory, worker.gpu, worker.storage)
+            for worker in self._master.cluster.workers()
+        }
 
     def _held_back(self) -> str:
         """Why a new set would not be put to use now; empty when it would."""
@@ -212,9 +215,9 @@ class Learning:
 
     def _begin_probation(self, version: ParamsVersion) -> None:
         self.probation = None
-        candidate = json.loads(version.evidence).get("candidate")
-        if version.reason is ParamsReason.ACCEPTED and candidate:
-            self.probation = Probation(version.created_at, candidate["sla"], candidate["tasks"])
+        promised = json.loads(version.evidence).get("promised")
+        if version.reason is ParamsReason.ACCEPTED and promised:
+            self.probation = Probation(version.created_at, promised["sla"], promised["tasks"])
 
     async def _resume_probation(self) -> None:
         """Count what has finished since the newest version, as a master that was not restarted would have."""
@@ -234,26 +237,53 @@ class Learning:
             await self._broken.wait()
             probation, current = self.probation, self.versions.current
             if probation is not None and current is not None:
-                log.warning(
-                    "parameters broke their promise", version=current.version, evidence=str(probation)
-                )
-                evidence = {
-                    "reason": str(probation),
-                    "met": probation.met,
-                    "seen": probation.seen,
-                    "promised": probation.promised,
-                    "bar": probation.bar,
-                }
                 try:
-                    await self.versions.restore(current.replaced, ParamsReason.AUTO_ROLLBACK, evidence)
+                    await self._judge_broken(probation, current)
                 except StoreUnavailableError:
                     await asyncio.sleep(RETRY_FIRST_S)
                     continue
-                except (InvalidRequestError, NotAllowedError) as error:
-                    log.error("the parameters stay", version=current.version, reason=str(error))
-                self._rest()
             self.probation = None
             self._broken.clear()
+
+    async def _judge_broken(self, probation: Probation, current: ParamsVersion) -> None:
+        """Send the version in use back, unless the one before would have done no better with these tasks."""
+        evidence = {
+            "reason": str(probation),
+            "met": probation.met,
+            "seen": probation.seen,
+            "promised": probation.promised,
+            "bar": probation.bar,
+        }
+        try:
+            here, before = await self._replayed(probation, current)
+        except (TrainerError, ParamsError, InvalidRequestError) as error:
+            log.error("what the version before would have made of these tasks is not known", error=str(error))
+        else:
+            evidence |= {"replayed": here, "replayed_before": before}
+            if before - here <= probation.bar:
+                log.info("a promise was broken by the times, not by the parameters: they stay", **evidence)
+                return
+        if self.versions.current is not current:
+            return
+        log.warning("parameters broke their promise", version=current.version, **evidence)
+        try:
+            await self.versions.restore(current.replaced, ParamsReason.AUTO_ROLLBACK, evidence)
+        except (InvalidRequestError, NotAllowedError) as error:
+            log.error("the parameters stay", version=current.version, reason=str(error))
+        self._rest()
+
+    async def _replayed(self, probation: Probation, current: ParamsVersion) -> tuple[float, float]:
+        """Shares of deadlines that the version in use and the one before it meet, the same tasks replayed."""
+        replaced = await self.versions.find(current.replaced)
+        request = ComparisonRequest(
+            store=self._config.store,
+            since=probation.since,
+            until=self._master.clock(),
+            workers=self._totals(),
+            sets=[params_to_dict(self.versions.params), json.loads(replaced.params)],
+        )
+        here, before = (await self._trainer.compare(request)).sla
+        return here, before
 
     def _rest(self) -> None:
         self._rest_until = self._master.clock() + REST_EPOCHS * self._config.ga_epoch_interval_s

@@ -1,8 +1,9 @@
-"""The trainer: a process beside the master that runs one epoch of learning per line of its input.
+"""The trainer: a process beside the master that learns from the store, one request a line of its input.
 
-Run as `python -m master.trainer`. A line is an `EpochRequest`, its answer an `EpochReply` on one line. The
-end of the input ends the process, also in the middle of an epoch, so a master that was killed leaves none
-behind. It only reads the store, through a connection of its own, and it yields the processor to others.
+Run as `python -m master.trainer`. A line is an `EpochRequest` or a `ComparisonRequest`, its answer the reply
+to it on one line. The end of the input ends the process, also in the middle of an epoch, so a master that was
+killed leaves none behind. It only reads the store, through a connection of its own, and it yields the
+processor to others.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ import msgspec
 import numpy as np
 
 from aod.epoch import EpochReport, run_ga_epoch
+from aod.fitness import Judge
 from aod.genetic import GAConfig, Generation
 from aod.history import History
 from aod.model import runtime_model
 from aod.replay import Replayer
 from aod.theta import train_theta
 from aod.workloads import make_machines, make_workload
-from master.epochs import EpochReply, EpochRequest, Totals
+from master.epochs import ComparisonReply, ComparisonRequest, EpochReply, EpochRequest, Totals
 from master.store.reader import reader
 from rtscore import GAParams
 from rtscore.errors import ParamsError
@@ -122,6 +124,23 @@ def learn(
     return msgspec.json.decode(msgspec.json.encode(reply, enc_hook=_plain), type=EpochReply)
 
 
+def compare(request: ComparisonRequest) -> ComparisonReply:
+    """What share of the deadlines of live tasks each set would have met, by what they tell of the workers.
+
+    Raises
+    ------
+    StoreOpenError, ParamsError
+        As `run`.
+    """
+    history = read_history(request.store, request.since, request.until)
+    part = history.take(history.usable().mask & (history.arrival >= request.since))
+    part = part.take(np.argsort(part.arrival, kind="stable"))
+    if not len(part):
+        return ComparisonReply(sla=[], failed="none of the tasks can be replayed")
+    judge = Judge(part, train_theta(part), request.workers)
+    return ComparisonReply(sla=[terms.sla for terms in judge.judge_all(map(params_from_dict, request.sets))])
+
+
 def _evidence(report: EpochReport) -> dict[str, Any]:
     return {
         "seed": report.seed,
@@ -134,6 +153,7 @@ def _evidence(report: EpochReport) -> dict[str, Any]:
         "stopped": report.stopped,
         "candidate": msgspec.to_builtins(report.candidate),
         "current": msgspec.to_builtins(report.current),
+        "promised": msgspec.to_builtins(report.promised),
         "duration_s": report.duration_s,
     }
 
@@ -145,12 +165,17 @@ def warm_up() -> None:
     learn(history, None, GAParams.default(), GAConfig(population_size=4, generations=1), seed=0)
 
 
-def answer(line: bytes) -> EpochReply:
+def answer(line: bytes) -> EpochReply | ComparisonReply:
     """The reply to a line, whatever is in it."""
+    request: EpochRequest | ComparisonRequest | None = None
     try:
-        return run(msgspec.json.decode(line, type=EpochRequest))
+        request = msgspec.json.decode(line, type=EpochRequest | ComparisonRequest)
+        return compare(request) if isinstance(request, ComparisonRequest) else run(request)
     except Exception as error:  # The master decides what follows; it must be told, not left waiting.
-        return EpochReply(verdict="failed", reason=f"{type(error).__name__}: {error}")
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(request, ComparisonRequest):
+            return ComparisonReply(sla=[], failed=reason)
+        return EpochReply(verdict="failed", reason=reason)
 
 
 def _plain(value: Any) -> Any:

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Sequence
+from typing import TypeVar
 
 import msgspec
 
 from master.children import environment
-from master.epochs import EpochReply, EpochRequest
+from master.epochs import ComparisonReply, ComparisonRequest, EpochReply, EpochRequest
 
 EPOCH_LIMIT_S = 900.0
 """An epoch that takes longer is one that hangs: the most records take a fiftieth of it."""
@@ -18,6 +19,8 @@ EPOCH_LIMIT_S = 900.0
 _END_S = 2.0
 # A reply holds every pair of a large cluster.
 _LINE_LIMIT = 256 * 1024 * 1024
+
+Reply = TypeVar("Reply", EpochReply, ComparisonReply)
 
 
 class TrainerError(Exception):
@@ -53,10 +56,26 @@ class Trainer:
         TrainerError
             When the process died, said what is no reply, or took too long; it has ended.
         """
+        return await self._answer(request, EpochReply)
+
+    async def compare(self, request: ComparisonRequest) -> ComparisonReply:
+        """Ask for a comparison of parameter sets; otherwise as `epoch`.
+
+        Raises
+        ------
+        TrainerError
+            As `epoch`, or when they cannot be compared.
+        """
+        reply = await self._answer(request, ComparisonReply)
+        if reply.failed or len(reply.sla) != len(request.sets):
+            raise TrainerError(reply.failed or f"{len(reply.sla)} of {len(request.sets)} sets were compared")
+        return reply
+
+    async def _answer(self, request: EpochRequest | ComparisonRequest, kind: type[Reply]) -> Reply:
         async with self._asking:
             try:
                 async with asyncio.timeout(EPOCH_LIMIT_S):
-                    return await self._ask(request)
+                    return await self._ask(request, kind)
             except TimeoutError:
                 await self.stop(grace_s=0.0)
                 raise TrainerError(f"the trainer took longer than {EPOCH_LIMIT_S:.0f} s") from None
@@ -79,7 +98,7 @@ class Trainer:
                 process.kill()
             await process.wait()
 
-    async def _ask(self, request: EpochRequest) -> EpochReply:
+    async def _ask(self, request: EpochRequest | ComparisonRequest, kind: type[Reply]) -> Reply:
         process = self._process
         if process is None or process.returncode is not None:
             process = self._process = await self._start()
@@ -95,7 +114,7 @@ class Trainer:
             code = await process.wait()
             raise TrainerError(f"the trainer ended with code {code} before it had answered")
         try:
-            return msgspec.json.decode(line, type=EpochReply)
+            return msgspec.json.decode(line, type=kind)
         except msgspec.DecodeError as error:
             raise TrainerError(f"the trainer said {line[:80]!r}, which is no reply: {error}") from None
 

@@ -144,12 +144,12 @@ def _reason(version: ParamsVersion) -> str:
 
 
 def _judgement(evidence: Mapping[str, Any]) -> tuple[str, str, str]:
-    candidate, current = evidence.get("candidate"), evidence.get("current")
-    if not candidate or not current:
+    candidate, current, promised = (evidence.get(name) for name in ("candidate", "current", "promised"))
+    if not candidate or not current or not promised:
         return "", "", ""
     return (
         f"{candidate['fitness']:.4f} ({candidate['fitness'] - current['fitness']:+.4f})",
-        f"{candidate['sla']:.1%}",
+        f"{promised['sla']:.1%}",
         str(evidence.get("usable", "")),
     )
 

@@ -46,6 +46,20 @@ def test_each_weight_weighs_its_term() -> None:
     assert terms.fitness == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("load", [0.7, 2.0])
+def test_the_newer_tasks_are_judged_in_the_cluster_that_the_older_ones_filled(load: float) -> None:
+    history = recorded(load)
+    history = history.take(np.argsort(history.arrival, kind="stable"))
+    newer = history.take(slice(1000, None))
+    fit, workers = train_theta(newer), totals_seen(history)
+    from_empty = Judge(newer, fit, workers).judge(GAParams.default())
+    terms = Judge(history, fit, workers, since=1000).judge(GAParams.default())
+    # The same parameters place them as they were placed, so each runs as long and ends as it did.
+    assert terms.sla == pytest.approx(newer.sla_success.mean(), abs=0.005)
+    assert terms.tasks == from_empty.tasks == len(newer)
+    assert from_empty.sla > terms.sla
+
+
 def test_a_task_on_a_worker_that_fails_half_the_time_counts_half() -> None:
     rows = [
         attempt(task_id=f"t{i}", arrival=100.0 * i, deadline=100.0 * i + 20, succeeded=i % 2 == 0)

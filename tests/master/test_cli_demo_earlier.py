@@ -23,6 +23,7 @@ async def test_the_last_run_is_the_highest_and_its_tasks_are_counted_per_worker(
     assert last_run(path) is None
     for number, (run, worker) in enumerate(((9, "a"), (10, "a"), (10, "b"), (10, "b"))):
         task_id = f"t{number}"
-        await store.commit([insert(task_id, user_id=user_of(run)), outcome(task_id, worker_id=worker)])
+        ended = outcome(task_id, worker_id=worker, sla_success=number != 2)
+        await store.commit([insert(task_id, user_id=user_of(run)), ended])
     await store.close()
-    assert last_run(path) == EarlierRun(10, {"a": 1, "b": 2})
+    assert last_run(path) == EarlierRun(10, 2, {"a": 1, "b": 2})

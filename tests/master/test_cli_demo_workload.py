@@ -28,6 +28,14 @@ def test_all_six_types_come_at_the_least_number_of_tasks(seed: int) -> None:
     assert len({task.task_id for task in tasks}) == len(tasks)
 
 
+def test_another_run_has_the_same_tasks_with_the_same_deadlines_under_other_ids() -> None:
+    first, second = workload.tasks(72, seed=5), workload.tasks(72, seed=5, run=2)
+    assert {task.task_id for task in first}.isdisjoint(task.task_id for task in second)
+    assert [(task.command, task.deadline_s) for task in first] == [
+        (task.command, task.deadline_s) for task in second
+    ]
+
+
 def test_every_task_fits_on_a_worker_of_the_demo() -> None:
     fleet = workload.workers(4)
     for task in workload.tasks(200, seed=1):

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aod.genetic import GAConfig
+from aod.judged import judged
 from aod.policies import Policy
 from aod.replay import QueueOrder, Replayer
 from aod.workloads import Pattern, make_machines, make_workload, span_for
@@ -31,7 +32,7 @@ from master.cli.simulate.comparison import (
     t_quantile,
 )
 from master.cli.simulate.plots import _LOOK
-from master.cli.simulate.recorded import Recorded, judged
+from master.cli.simulate.recorded import Recorded
 from master.cli.simulate.report import write_report
 from master.cli.simulate.sources import FromFile, Generated, check_tasks, compressed, deal_luck
 from master.cli.simulate.table import print_comparison

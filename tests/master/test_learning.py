@@ -12,7 +12,7 @@ import pytest
 from peers import SessionWorker, config, serving, until
 
 from master.config import MasterConfig
-from master.epochs import EpochReply, EpochRequest
+from master.epochs import ComparisonReply, ComparisonRequest, EpochReply, EpochRequest
 from master.errors import InvalidRequestError, NotAllowedError
 from master.learning import Learning
 from master.records import ParamsReason, Submission
@@ -38,7 +38,7 @@ def accepted(alpha: float, *, sla: float = 0.9, tasks: int = 900) -> EpochReply:
         reason="better",
         params=params_to_dict(params(alpha)),
         model=MODEL.to_document(),
-        evidence={"candidate": {"sla": sla, "tasks": tasks}},
+        evidence={"promised": {"sla": sla, "tasks": tasks}},
     )
 
 
@@ -51,6 +51,14 @@ class Script:
     def __init__(self, *answers: EpochReply | Exception | Callable[[EpochRequest], EpochReply]) -> None:
         self.answers = list(answers)
         self.requests: list[EpochRequest] = []
+        self.comparison: ComparisonReply | TrainerError = ComparisonReply(sla=[0.5, 0.9])
+        self.compared: list[ComparisonRequest] = []
+
+    async def compare(self, request: ComparisonRequest) -> ComparisonReply:
+        self.compared.append(request)
+        if isinstance(self.comparison, TrainerError):
+            raise self.comparison
+        return self.comparison
 
     async def epoch(self, request: EpochRequest) -> EpochReply:
         self.requests.append(request)
@@ -128,7 +136,7 @@ async def test_an_accepted_set_is_stored_used_and_published(tmp_path: Path) -> N
         record = await server.store.params_version(2)
         assert record is not None
         assert (record.replaced, record.reason) == (1, ParamsReason.ACCEPTED)
-        assert json.loads(record.evidence)["candidate"]["sla"] == 0.9
+        assert json.loads(record.evidence)["promised"]["sla"] == 0.9
         assert server.used.risk == Risk(5.0, 1.0)
         assert load_ga_params(file) == server.used == params_from_dict(json.loads(record.params))
         assert server.used.meta["version"] == 2
@@ -209,7 +217,32 @@ async def test_a_set_that_breaks_its_promise_is_sent_back_with_the_reason(tmp_pa
         evidence = json.loads(record.evidence)
         assert (evidence["met"], evidence["seen"], evidence["restored"]) == (100, 200, 1)
         assert "promised 90.0%" in evidence["reason"]
+        assert (evidence["replayed"], evidence["replayed_before"]) == (0.5, 0.9)
+        (compared,) = server.script.compared
+        assert [params_from_dict(each).risk for each in compared.sets] == [Risk(5.0, 1.0), Risk()]
+        accepted_at = (await server.store.params_versions(2))[1].created_at
+        assert compared.since == accepted_at
         assert server.learned.probation is None
+
+
+async def test_a_promise_that_the_set_before_would_have_broken_too_sends_nothing_back(tmp_path: Path) -> None:
+    async with learning(tmp_path, accepted(5.0), ga_epoch_interval_s=0.0) as server:
+        # The error bar is 4.7 percentage points.
+        server.script.comparison = ComparisonReply(sla=[0.5, 0.54])
+        await server.learned.epoch()
+        await server.finish(200, met=100)
+        await until(lambda: server.script.compared and server.learned.probation is None)
+        assert server.used.risk == Risk(5.0, 1.0)
+        assert await server.versions() == [(1, 0, "initial"), (2, 1, "accepted")]
+
+
+async def test_where_the_sets_cannot_be_compared_a_broken_promise_is_enough(tmp_path: Path) -> None:
+    async with learning(tmp_path, accepted(5.0), ga_epoch_interval_s=0.0) as server:
+        server.script.comparison = TrainerError("died")
+        await server.learned.epoch()
+        await server.finish(200, met=100)
+        await until(lambda: server.learned.versions.number == 3)
+        assert server.used.risk == Risk()
 
 
 async def test_a_set_that_keeps_its_promise_stays(tmp_path: Path) -> None:

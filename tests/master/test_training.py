@@ -11,14 +11,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
 import psutil
 import pytest
-from learned_samples import recorded, totals, write_history
+from learned_samples import machines, recorded, totals, write_history
 from peers import until
 
-from master.epochs import EpochRequest
+from master.epochs import ComparisonRequest, EpochRequest
 from master.training import Trainer, TrainerError
-from rtscore import GAParams
+from rtscore import TASK_TYPES, GAParams
 from rtscore.params import params_from_dict, params_to_dict
 from rtscore.runtime_model import RuntimeModel
 
@@ -73,6 +75,28 @@ async def test_the_trainer_learns_from_a_store_and_stays_for_the_next_epoch(tmp_
         assert (trainer.pid, again.params) == (first, reply.params)
         few = await trainer.epoch(request(store, until=float(recorded().actual_finish[20])))
         assert few.verdict == "not enough data"
+
+
+async def test_sets_are_compared_by_what_they_make_of_the_same_tasks(tmp_path: Path) -> None:
+    store = tmp_path / "rts.db"
+    await write_history(store, recorded())
+    at = machines()
+    worst = {
+        name: dict(zip(at.worker_ids, (np.clip(3.0 * row - 3.0, -5.0, 5.0)).tolist(), strict=True))
+        for name, row in zip(TASK_TYPES, at.slowdown_tw, strict=True)
+    }
+    sets = [params_to_dict(GAParams.default()), params_to_dict(GAParams(affinity=worst))]
+    asked = ComparisonRequest(store=str(store), since=0.0, until=1e12, workers=totals(), sets=sets)
+    async with keeping() as trainer:
+        sensible, slow = (await trainer.compare(asked)).sla
+        assert sensible > slow + 0.1
+        with pytest.raises(TrainerError, match="none of the tasks"):
+            await trainer.compare(msgspec.structs.replace(asked, since=1e11))
+        with pytest.raises(TrainerError, match="theta1"):
+            await trainer.compare(msgspec.structs.replace(asked, sets=[{"Theta": {"Theta1": 9.0}}]))
+    async with keeping(saying('{"sla": [0.5]}')) as trainer:
+        with pytest.raises(TrainerError, match="1 of 2 sets"):
+            await trainer.compare(asked)
 
 
 async def test_a_request_that_fails_is_answered_and_the_trainer_stays(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -58,6 +59,8 @@ def demo(
     except StoppedBySignalError as stopped:
         output.say(f"The demo was {stopped}; everything that it started has ended.")
         sys.exit(128 + stopped.number)
+    except sqlite3.DatabaseError as error:
+        raise CommandError(f"--keep: {keep} holds an rts.db that cannot be read: {error}") from None
     except (ChildFailedError, NotReadyError, ClientError) as error:
         raise CommandError(f"The demo could not go on: {error}", Exit.NO) from None
     if as_json:

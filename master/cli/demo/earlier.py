@@ -11,9 +11,10 @@ import msgspec
 
 
 class EarlierRun(msgspec.Struct, frozen=True):
-    """The last run before this one: its number, and per worker how many tasks ended there."""
+    """The last run before this one: its number, how many tasks were in time, how many ended per worker."""
 
     number: int
+    sla_met: int
     tasks: Mapping[str, int]
 
 
@@ -38,8 +39,10 @@ def last_run(store: Path) -> EarlierRun | None:
         if not number:
             return None
         tasks = rows.execute(
-            "SELECT results.worker_id, count(*) FROM results JOIN tasks USING (task_id) WHERE user_id = ?"
-            " GROUP BY results.worker_id",
+            "SELECT results.worker_id, count(*), sum(results.sla_success)"
+            " FROM results JOIN tasks USING (task_id) WHERE user_id = ? GROUP BY results.worker_id",
             (user_of(number),),
         ).fetchall()
-    return EarlierRun(number, dict(tasks))
+    return EarlierRun(
+        number, sum(met for _, _, met in tasks), {worker_id: count for worker_id, count, _ in tasks}
+    )

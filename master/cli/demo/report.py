@@ -192,10 +192,9 @@ def print_report(report: Report, cores: int) -> None:
         f"All workers share this machine's {cores} cores; their sizes are what they declare, and the gpu "
         "tasks multiply on the CPU."
     )
-    slow = [line.worker_id for line in report.workers if line.times > 1]
-    print(
-        f"Tasks do their work twice on {', '.join(slow)}, which play{'s' * (len(slow) == 1)} a slow machine."
-    )
+    for line in report.workers:
+        if line.times > 1:
+            print(f"{line.worker_id} plays a slow machine: tasks do their work {line.times} times there.")
     if not report.problems:
         print("Every task has an outcome, and every SLA figure agrees with the store.")
 
@@ -217,5 +216,5 @@ def _print_earlier(report: Report, earlier: EarlierRun) -> None:
         f"{output.share(line.tasks, report.tasks)}"
         for line in report.workers
     ]
-    print(f"Of the tasks went to each worker, in run {earlier.number} -> {report.run}: {', '.join(shares)}.")
-    print("Deadlines are multiples of tau, which the first run began with too large: later ones are tighter.")
+    met = f"{output.share(earlier.sla_met, before)} -> {output.share(report.sla_met, report.tasks)}"
+    print(f"Run {earlier.number} -> {report.run}: SLA met {met}; of the tasks went to {', '.join(shares)}.")

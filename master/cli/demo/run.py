@@ -68,7 +68,10 @@ def run_demo(tasks: int, workers: int, seed: int, keep: Path | None, view: View)
             output.say(f"Starting a master and {workers} workers.")
             begun = time.monotonic()
             address = f"127.0.0.1:{free_port()}"
-            processes.start("master", "master", "--listen", address, "--store", str(store))
+            # Only the epoch at the end learns: one version places all the tasks of a run.
+            processes.start(
+                "master", "master", "--listen", address, "--store", str(store), GA_EPOCH_INTERVAL="0"
+            )
             for worker in fleet:
                 _start_worker(processes, worker, address, directory)
             course = _Course(processes, signals, address, fleet, begun, run)
@@ -248,7 +251,7 @@ def _spec(task: workload.DemoTask, user_id: str) -> TaskSpec:
         memory=task.memory,
         gpu=task.gpu,
         task_type=task.task_type,
-        sla_multiplier=task.sla_multiplier,
+        deadline=time.time() + task.deadline_s,
         time_limit_s=TASK_LIMIT_S,
     )
 

@@ -19,7 +19,7 @@ MAX_WORKERS = 64
 class DemoWorker(msgspec.Struct, frozen=True):
     """What a worker declares: cores, GiB, devices. They are sizes for the scheduler, not the machine's.
 
-    `times` is how often tasks do their work there: a worker where they do it twice is a slow machine.
+    `times` is how often tasks do their work there: a worker where they do it thrice is a slow machine.
     """
 
     worker_id: str
@@ -40,13 +40,14 @@ class DemoTask(msgspec.Struct, frozen=True):
     memory: float
     gpu: float
     task_type: str
-    sla_multiplier: float
+    deadline_s: float
 
 
 class _Shape(msgspec.Struct, frozen=True):
     """A request with the kinds of work it does, and the range of each kind's amount.
 
-    `task_type` empty leaves the type to the master's inference, which must find `expected`.
+    `task_type` empty leaves the type to the master's inference, which must find `expected`. `usual_s` is how
+    long such a task runs, about, on two idle cores.
     """
 
     expected: str
@@ -54,6 +55,7 @@ class _Shape(msgspec.Struct, frozen=True):
     cpu: float
     memory: float
     gpu: float
+    usual_s: float
     work: tuple[tuple[str, float, float], ...]
 
 
@@ -65,29 +67,30 @@ _SIZES = (
 )
 
 # One of them is a slow machine, for the learning to find out.
-TIMES = {"medium": 2}
+TIMES = {"medium": 3}
 
 # Amounts: MiB to hash or compress, millions to sort, rows of a matrix, seconds to sleep. They are about
-# 0.2 to 1 s each on one 2.6 GHz core. The gpu types compute their products on the CPU.
+# 0.1 to 0.7 s each on one 2.6 GHz core. The gpu types compute their products on the CPU.
 _SHAPES = (
-    _Shape("cpu-light", "", 1.0, 0.5, 0.0, (("hash", 150, 500), ("compress", 1, 3))),
-    _Shape("cpu-heavy", "", 5.0, 2.0, 0.0, (("compress", 3, 8), ("hash", 500, 1100))),
-    _Shape("memory-heavy", "memory-heavy", 2.0, 10.0, 0.0, (("sort", 1.5, 4),)),
-    _Shape("gpu-inference", "", 1.0, 2.0, 0.5, (("multiply 600", 2, 10),)),
-    _Shape("gpu-training", "gpu-training", 2.0, 6.0, 2.0, (("multiply 1200", 3, 8),)),
-    _Shape("mixed", "", 0.0, 1.0, 0.0, (("sleep", 0.25, 1.2),)),
-    _Shape("cpu-light", "cpu-light", 1.0, 0.5, 0.0, (("compress", 1, 3), ("sleep", 0.2, 0.5))),
-    _Shape("gpu-training", "", 5.0, 8.0, 3.0, (("multiply 1200", 3, 8),)),
-    _Shape("memory-heavy", "", 1.0, 9.0, 0.0, (("sort", 1.5, 4),)),
+    _Shape("cpu-light", "", 1.0, 0.5, 0.0, 0.5, (("hash", 100, 300), ("compress", 0.5, 2))),
+    _Shape("cpu-heavy", "", 5.0, 2.0, 0.0, 0.8, (("compress", 2, 6), ("hash", 300, 600))),
+    _Shape("memory-heavy", "memory-heavy", 2.0, 10.0, 0.0, 0.7, (("sort", 0.7, 2),)),
+    _Shape("gpu-inference", "", 1.0, 2.0, 0.5, 0.5, (("multiply 400", 2, 8),)),
+    _Shape("gpu-training", "gpu-training", 2.0, 6.0, 2.0, 0.8, (("multiply 800", 3, 8),)),
+    _Shape("mixed", "", 0.0, 1.0, 0.0, 0.8, (("sleep", 0.25, 1.2),)),
+    _Shape("cpu-light", "cpu-light", 1.0, 0.5, 0.0, 0.5, (("compress", 0.5, 2), ("sleep", 0.2, 0.5))),
+    _Shape("gpu-training", "", 5.0, 8.0, 3.0, 0.8, (("multiply 800", 3, 8),)),
+    _Shape("memory-heavy", "", 1.0, 9.0, 0.0, 0.7, (("sort", 0.7, 2),)),
 )
 
-# From a deadline that only an idle cluster meets once τ has been learned, to a comfortable one.
-_SLA_MULTIPLIERS = (1.2, 2.0, 2.0, 4.0)
+# Deadlines in usual runtimes, from one that needs a fast worker to a comfortable one. They are given with the
+# tasks, so that what a run makes of them can be compared with another: those made from τ move with it.
+_DEADLINES = (2.0, 4.0, 4.0, 10.0)
 
-# A fifth comes at once, so that a queue forms; the rest at these mean distances, so that the later deadlines
-# are set by what the cluster has learned of the earlier runtimes.
-_BURST = 0.2
-_MEAN_GAP_S = 0.3
+# Tasks come in bursts, so that there is a queue and a choice from the first to the last: an epoch judges by
+# the newest.
+_BURST = 10
+_MEAN_GAP_S = 3.0
 
 
 def workers(count: int) -> list[DemoWorker]:
@@ -113,8 +116,8 @@ def tasks(count: int, seed: int, run: int = 1) -> list[DemoTask]:
         shape = _SHAPES[number % len(_SHAPES)]
         kind, least, most = chance.choice(shape.work)
         amount = chance.uniform(least, most)
-        written = f"{amount:.2f}" if kind == "sleep" else f"{max(1.0, amount):.0f}"
-        if number >= count * _BURST:
+        written = f"{amount:.0f}" if amount >= 3.0 else f"{amount:.2f}"
+        if number and number % _BURST == 0:
             at_s += chance.expovariate(1 / _MEAN_GAP_S)
         found.append(
             DemoTask(
@@ -125,7 +128,7 @@ def tasks(count: int, seed: int, run: int = 1) -> list[DemoTask]:
                 memory=shape.memory,
                 gpu=shape.gpu,
                 task_type=shape.task_type,
-                sla_multiplier=chance.choice(_SLA_MULTIPLIERS),
+                deadline_s=shape.usual_s * chance.choice(_DEADLINES),
             )
         )
     return found

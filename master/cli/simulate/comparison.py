@@ -15,9 +15,9 @@ import numpy as np
 from aod._njit import F64
 from aod.epoch import EpochReport, run_ga_epoch
 from aod.genetic import GAConfig, Generation
+from aod.judged import judged
 from aod.policies import Policy
 from aod.replay import QueueOrder, Replay, Replayer, Scores, Summary
-from master.cli.simulate.recorded import judged
 from master.cli.simulate.sources import Case, Source
 from rtscore.params import GAParams
 

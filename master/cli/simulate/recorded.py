@@ -1,17 +1,15 @@
-"""A recorded history as a source, as it happened and as it would have; and the part of it that is judged."""
+"""A recorded history as a source, as it happened and as it would have."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from aod._njit import F64
 from aod.history import History
+from aod.judged import overload_s
 from aod.replay import Machines, Replay, Workload
-from aod.stats import worker_stats
 from aod.theta import train_theta
 from aod.transport import Totals, machines_of, totals_seen, workload_of
 from master.cli.simulate.sources import Case, compressed, deal_luck
@@ -76,17 +74,6 @@ class Recorded:
         )
 
 
-def judged(replay: Replay, since: int) -> Replay:
-    """The part of a replay from the task `since` on, in the window of its own arrivals; decisions are all."""
-    if not since:
-        return replay
-    tasks = replay.workload.take(slice(since, None))
-    window = (float(tasks.arrival[0]), float(tasks.arrival[-1]))
-    columns = {name: getattr(replay, name)[since:] for name in ("worker", "start", "finish", "found")}
-    overload_s = _overload_s(replay.machines, replay.history(), window)
-    return replace(replay, workload=tasks, window=window, overload_s=overload_s, **columns)
-
-
 def _as_recorded(machines: Machines, tasks: Workload, part: History) -> Replay:
     """The course that a history in order of arrival tells of; the decisions were not timed."""
     window = (float(tasks.arrival[0]), float(tasks.arrival[-1]))
@@ -99,17 +86,9 @@ def _as_recorded(machines: Machines, tasks: Workload, part: History) -> Replay:
         start=part.actual_start,
         finish=part.actual_finish,
         found=np.column_stack(found),
-        overload_s=_overload_s(machines, part, window),
+        overload_s=overload_s(machines, part, window),
         window=window,
         decisions=len(part),
         fallbacks=0,
         seconds=0.0,
     )
-
-
-def _overload_s(machines: Machines, history: History, window: tuple[float, float]) -> F64:
-    """Seconds within a window in which each machine was overloaded, shape (workers,)."""
-    totals = dict(zip(machines.worker_ids, map(tuple, machines.totals[:, :3].tolist()), strict=True))
-    stats = worker_stats(history, window=window, totals=totals)
-    of = dict(zip(stats.worker_ids, stats.overload_time_s.tolist(), strict=True))
-    return np.array([of.get(name, 0.0) for name in machines.worker_ids], np.float64)
