@@ -16,7 +16,7 @@ Examples:
   rts master
   rts master --listen 127.0.0.1:7171 --store /var/lib/rts/master.db --params ga_output.json
   RTS_SCHEDULER=round-robin rts master
-  MONGODB_URI=mongodb://db1,db2,db3/rts?replicaSet=rs0 rts master --listen 10.0.0.5:7070
+  MONGODB_URI='mongodb://db1,db2/rts?replicaSet=rs0' rts master
 
 Of several masters on one MongoDB database one works and the others stand by: start the same command on each
 machine, and name all of them to workers and clients.

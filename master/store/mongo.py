@@ -21,7 +21,6 @@ import contextlib
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
-import pymongo
 from pymongo import AsyncMongoClient
 from pymongo.errors import ConnectionFailure, DuplicateKeyError, OperationFailure, PyMongoError
 
@@ -38,7 +37,7 @@ from master.store.choose import without_secrets
 from master.store.mongo_apply import forget_removed
 from master.store.mongo_commits import Commits, Group
 from master.store.mongo_documents import ASSIGNMENTS, PARAMS, RESULTS, TASKS, WORKERS, Document
-from master.store.mongo_lease import Lease
+from master.store.mongo_lease import Lease, brief
 from master.store.mongo_reads import Database, MongoReads
 from master.store.rows import plan
 from master.store.turns import Turns
@@ -49,8 +48,8 @@ DEFAULT_DATABASE = "rtscore"
 LEASE_PERIOD_S = 2.0
 SELECTION_S = 2.0
 ANSWER_S = 5.0
-READ_S = 60.0
-"""A listing or a count of millions may take long, and nobody is harmed."""
+READ_S = 30.0
+"""A count of millions may take long; reads have a client of their own, with this for `ANSWER_S`."""
 
 MASTER = "MASTER"
 PIECES = "MASTER_COMMITS"
@@ -74,8 +73,14 @@ _INDEXES: tuple[tuple[str, list[tuple[str, int]], bool], ...] = (
 )
 
 
-def connect(uri: str) -> tuple[AsyncMongoClient[Document], Database]:
+def connect(uri: str, answer_s: float) -> tuple[AsyncMongoClient[Document], Database]:
     """A client for the running event loop, and the database that the URI names.
+
+    Parameters
+    ----------
+    uri : str
+    answer_s : float
+        How long the server may take for one answer, in seconds.
 
     Raises
     ------
@@ -87,12 +92,12 @@ def connect(uri: str) -> tuple[AsyncMongoClient[Document], Database]:
             uri,
             w="majority",
             journal=True,
-            wTimeoutMS=int(ANSWER_S * 1000),
+            wTimeoutMS=int(answer_s * 1000),
             retryWrites=True,
             readPreference="primary",
             serverSelectionTimeoutMS=int(SELECTION_S * 1000),
             connectTimeoutMS=int(SELECTION_S * 1000),
-            socketTimeoutMS=int(ANSWER_S * 1000),
+            socketTimeoutMS=int(answer_s * 1000),
             datetime_conversion="DATETIME_MS",
             appname="rtscore",
         )
@@ -117,7 +122,7 @@ class MongoStore:
         self._name = without_secrets(uri)
         self._address = ""
         self._period_s = lease_period_s
-        self._client: AsyncMongoClient[Document] | None = None
+        self._clients: list[AsyncMongoClient[Document]] = []
         self._lease: Lease | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
@@ -133,10 +138,12 @@ class MongoStore:
             self._lease.address = address
 
     async def open(self) -> None:
-        if self._client is not None:
+        if self._clients:
             raise StoreOpenError(f"{self._name} is open already")
-        client, database = connect(self._uri)
-        self._client = client
+        client, database = connect(self._uri, ANSWER_S)
+        self._clients.append(client)
+        reading_client, reading_database = connect(self._uri, READ_S)
+        self._clients.append(reading_client)
         try:
             with _opening(self._name):
                 await client.admin.command("ping")
@@ -151,11 +158,11 @@ class MongoStore:
             await self.close()
             raise
         self._keeper = asyncio.create_task(lease.keep(), name="lease")
-        self._reads, self._commits = MongoReads(database), commits
+        self._reads, self._commits = MongoReads(reading_database), commits
 
     async def close(self) -> None:
         self._reads = self._commits = None
-        client, self._client = self._client, None
+        clients, self._clients = self._clients, []
         lease, self._lease = self._lease, None
         keeper, self._keeper = self._keeper, None
         if self._under_way:
@@ -166,7 +173,7 @@ class MongoStore:
         if lease is not None:
             with contextlib.suppress(PyMongoError):
                 await lease.release()
-        if client is not None:
+        for client in clients:
             await client.close()
 
     async def lost(self) -> None:
@@ -227,8 +234,7 @@ class MongoStore:
                     async with self._turn:
                         await commits.carry_out()
                 async with self._turns.shared():
-                    with pymongo.timeout(READ_S):
-                        return await call(reads)
+                    return await call(reads)
 
         return await self._start(read())
 
@@ -249,7 +255,7 @@ class MongoStore:
         try:
             yield
         except PyMongoError as error:
-            raise StoreUnavailableError(f"the store {self._name} answers: {_brief(error)}") from error
+            raise StoreUnavailableError(f"the store {self._name} answers: {brief(error)}") from error
 
     def _open(self, part: T | None) -> T:
         if part is None:
@@ -275,11 +281,6 @@ def _opening(name: str) -> Iterator[None]:
     try:
         yield
     except ConnectionFailure as error:
-        raise StoreUnreachableError(f"cannot reach {name}: {_brief(error)}") from error
+        raise StoreUnreachableError(f"cannot reach {name}: {brief(error)}") from error
     except (PyMongoError, StoreConflictError) as error:
-        raise StoreOpenError(f"cannot use {name} as a store: {_brief(error)}") from error
-
-
-def _brief(error: Exception) -> str:
-    """The error without the driver's description of the whole topology."""
-    return str(error).partition(", Timeout:")[0].partition(", full error:")[0]
+        raise StoreOpenError(f"cannot use {name} as a store: {brief(error)}") from error

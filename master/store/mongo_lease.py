@@ -116,7 +116,7 @@ class Lease:
                 await self.renew()
             except PyMongoError as error:
                 if reached:
-                    log.warning("lease not renewed", error=str(error))
+                    log.warning("lease not renewed", error=brief(error))
                 reached = False
             else:
                 reached = True
@@ -168,3 +168,8 @@ def in_use(document: Document) -> StoreInUseError:
     address = str(document.get("address") or "")
     where = f" at {address}" if address else ""
     return StoreInUseError(f"the database is in use by another master{where}", address)
+
+
+def brief(error: Exception) -> str:
+    """A driver's error without its description of the whole topology."""
+    return str(error).partition(" (configured timeouts")[0].partition(", full error:")[0]

@@ -108,20 +108,22 @@ class _MongoReader:
     def _wait(self, call: Coroutine[Any, Any, T]) -> T:
         from pymongo.errors import PyMongoError
 
+        from master.store.mongo_lease import brief
+
         try:
             return self._runner.run(call)
         except PyMongoError as error:
-            raise StoreOpenError(f"cannot read {self._name}: {error}") from None
+            raise StoreOpenError(f"cannot read {self._name}: {brief(error)}") from None
 
 
 @contextmanager
 def _mongo(uri: str) -> Iterator[Reader]:
     from master.store.choose import without_secrets
-    from master.store.mongo import connect
+    from master.store.mongo import READ_S, connect
     from master.store.mongo_reads import MongoReads
 
     async def start() -> tuple[Any, MongoReads]:
-        client, database = connect(uri)
+        client, database = connect(uri, READ_S)
         return client, MongoReads(database)
 
     with asyncio.Runner() as runner:

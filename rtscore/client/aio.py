@@ -36,14 +36,16 @@ class AsyncMasterClient:
     def __init__(
         self, address: str, *, timeout_s: float = calls.TIMEOUT_S, retry_for_s: float | None = None
     ) -> None:
-        self._timeout_s = timeout_s
-        self._masters = Masters(address, self._dial)
-        self._retry_for_s = self._masters.retry_for_s(retry_for_s)
-        self._channels: list[grpc.aio.Channel] = []
+        channels = self._channels = list[grpc.aio.Channel]()
 
-    def _dial(self, address: str) -> scheduler_pb2_grpc.SchedulerServiceAsyncStub:
-        self._channels.append(grpc.aio.insecure_channel(address, options=calls.OPTIONS))
-        return scheduler_pb2_grpc.SchedulerServiceStub(self._channels[-1])
+        def dial(address: str) -> scheduler_pb2_grpc.SchedulerServiceAsyncStub:
+            channels.append(grpc.aio.insecure_channel(address, options=calls.OPTIONS))
+            return scheduler_pb2_grpc.SchedulerServiceStub(channels[-1])
+
+        # Without a reference to us: a channel must go when its client goes, not when cycles are looked for.
+        self._masters = Masters(address, dial)
+        self._timeout_s = timeout_s
+        self._retry_for_s = self._masters.retry_for_s(retry_for_s)
 
     async def close(self) -> None:
         """Hang up; calling it again does nothing."""
