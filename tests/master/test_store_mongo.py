@@ -1,4 +1,4 @@
-"""What only the MongoDB store promises: fencing, recovery of half-made commits, the existing cluster's data."""
+"""What only the MongoDB store promises: fencing, half-made commits, the existing cluster's documents."""
 
 from __future__ import annotations
 
