@@ -89,6 +89,9 @@ class Standby(grpc.GenericRpcHandler):
             except StoreInUseError as error:
                 in_use = error
             except StoreUnreachableError as error:
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    # The driver may turn a cancellation into an error of its own.
+                    raise asyncio.CancelledError from error
                 log.warning("standing by, and the store does not answer", error=str(error))
                 await asyncio.sleep(RETRY_S)
             else:

@@ -167,8 +167,9 @@ class MongoStore:
         keeper, self._keeper = self._keeper, None
         if self._under_way:
             await asyncio.wait(self._under_way)
+        if lease is not None:
+            lease.let_go()
         if keeper is not None:
-            keeper.cancel()
             await asyncio.wait([keeper])
         if lease is not None:
             with contextlib.suppress(PyMongoError):

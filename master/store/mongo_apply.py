@@ -51,7 +51,8 @@ _DUPLICATE_KEY = 11000
 
 
 def _insert(document: Document, number: int) -> Write:
-    return {"_id": document["_id"]}, {"$setOnInsert": document | {COMMIT: Int64(number)}}, True
+    key = document.pop("_id")
+    return {"_id": key}, {"$setOnInsert": document | {COMMIT: Int64(number)}}, True
 
 
 def _change(where: Document, fields: Document, number: int, upsert: bool = False) -> Write:

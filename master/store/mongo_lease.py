@@ -14,6 +14,7 @@ b. Taking over is one compare-and-set on the fencing number and the count: it ra
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import uuid
 
@@ -51,6 +52,7 @@ class Lease:
         self._collection = collection
         self._period_s = period_s
         self._holder = uuid.uuid4().hex
+        self._over = asyncio.Event()
         self.address = address
         self.fence = 0
 
@@ -108,10 +110,13 @@ class Lease:
             raise self.superseded(await self.read())
 
     async def keep(self) -> None:
-        """Renew until that is not possible any more, which is the only way to return: by raising."""
+        """Renew until `let_go`, or until that is not possible any more, and then raise as `renew`."""
         reached = True
-        while True:
-            await asyncio.sleep(self._period_s / _RENEWALS_PER_PERIOD)
+        # Not by cancellation, which the driver may turn into an error of its own.
+        while not self._over.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), self._period_s / _RENEWALS_PER_PERIOD)
+                return
             try:
                 await self.renew()
             except PyMongoError as error:
@@ -120,6 +125,10 @@ class Lease:
                 reached = False
             else:
                 reached = True
+
+    def let_go(self) -> None:
+        """Let `keep` return."""
+        self._over.set()
 
     async def release(self) -> None:
         """Let the next master in at once."""

@@ -147,3 +147,4 @@ def test_a_master_that_stops_hands_over_at_once_and_stands_by_when_it_is_back(cl
     until(lambda: "master serves" in cluster.masters[1].said(), 60.0, "the standby serves")
     cluster.masters[0] = cluster.start(0)
     until(lambda: cluster.masters[0].said().count("standing by") == 1, 60.0, "the first stands by")
+    assert cluster.masters[0].stop() == 0
