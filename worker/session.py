@@ -39,6 +39,10 @@ _REFUSALS = frozenset(
 _CHANNEL_OPTIONS = (
     ("grpc.keepalive_time_ms", 12_000),
     ("grpc.keepalive_timeout_ms", 8_000),
+    # Without these two a hanging master was noticed after 70 s: gRPC waits a minute for the answer to a ping,
+    # and puts the third ping off by another one.
+    ("grpc.http2.ping_timeout_ms", 8_000),
+    ("grpc.http2.max_pings_without_data", 0),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
 )
