@@ -27,12 +27,14 @@ class Standby(grpc.GenericRpcHandler):
 
     Parameters
     ----------
+    server : grpc.aio.Server
+        Not started; this one's alone.
     listen : str
         "host:port"; port 0 takes a free one.
+    tls : grpc.ServerCredentials or None
+        None: connections are not encrypted.
     services : sequence of str
         Whose health is NOT_SERVING.
-    options
-        Of the gRPC server.
 
     Raises
     ------
@@ -40,10 +42,17 @@ class Standby(grpc.GenericRpcHandler):
         On entering, when the address cannot be listened on.
     """
 
-    def __init__(self, listen: str, services: Sequence[str], options: Sequence[tuple[str, Any]]) -> None:
-        self._server = grpc.aio.server(options=tuple(options))
-        self._services = services
+    def __init__(
+        self,
+        server: grpc.aio.Server,
+        listen: str,
+        tls: grpc.ServerCredentials | None,
+        services: Sequence[str],
+    ) -> None:
+        self._server = server
         self._listen = listen
+        self._tls = tls
+        self._services = services
         self._in_office = ""
         self.port = 0
 
@@ -54,7 +63,10 @@ class Standby(grpc.GenericRpcHandler):
         health_pb2_grpc.add_HealthServicer_to_server(checks, self._server)
         self._server.add_generic_rpc_handlers((self,))
         try:
-            self.port = self._server.add_insecure_port(self._listen)
+            if self._tls is None:
+                self.port = self._server.add_insecure_port(self._listen)
+            else:
+                self.port = self._server.add_secure_port(self._listen, self._tls)
         except RuntimeError:
             raise ConfigError(
                 f"listen: cannot listen on {self._listen}; is another process there already?"

@@ -1,4 +1,4 @@
-"""The MongoDB server that the tests share."""
+"""What tests of more than one package share: a MongoDB server, a container engine."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pymongo
 import pytest
 from mongo_server import MongoServer, NoServerError, start_server
+
+if TYPE_CHECKING:
+    from container_engine import Registry, TestEngine
+
+# Workers under test have the engine that a test gives them, not one of this machine.
+os.environ.pop("DOCKER_HOST", None)
 
 
 def _start(directory: Path) -> MongoServer:
@@ -49,3 +56,25 @@ def own_mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServer]
     server = _start(tmp_path_factory.mktemp("mongo"))
     yield server
     server.end()
+
+
+@pytest.fixture(scope="session")
+def registry() -> Iterator[Registry]:
+    """A registry with one image."""
+    from container_engine import Registry
+
+    running = Registry()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Iterator[TestEngine]:
+    """A container engine with the test images; the test is skipped where there is none."""
+    from container_engine import NoEngineHereError, container_engine
+
+    try:
+        with container_engine(tmp_path_factory.mktemp("engine"), registry.address) as running:
+            yield running
+    except NoEngineHereError as missing:
+        pytest.skip(f"no container engine: {missing}")

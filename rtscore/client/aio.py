@@ -22,6 +22,7 @@ from rtscore.client.types import (
     TaskSpec,
     WorkerInfo,
 )
+from rtscore.credentials import Credentials, Tls
 from rtscore.rpc import scheduler_pb2_grpc
 
 T = TypeVar("T")
@@ -34,18 +35,26 @@ class AsyncMasterClient:
     """
 
     def __init__(
-        self, address: str, *, timeout_s: float = calls.TIMEOUT_S, retry_for_s: float | None = None
+        self,
+        address: str,
+        *,
+        timeout_s: float = calls.TIMEOUT_S,
+        retry_for_s: float | None = None,
+        tls: Tls | None = None,
+        token: str = "",
     ) -> None:
+        credentials = Credentials(tls=tls, token=token)
         channels = self._channels = list[grpc.aio.Channel]()
 
         def dial(address: str) -> scheduler_pb2_grpc.SchedulerServiceAsyncStub:
-            channels.append(grpc.aio.insecure_channel(address, options=calls.OPTIONS))
+            channels.append(credentials.aio_channel(address, calls.OPTIONS))
             return scheduler_pb2_grpc.SchedulerServiceStub(channels[-1])
 
         # Without a reference to us: a channel must go when its client goes, not when cycles are looked for.
         self._masters = Masters(address, dial)
         self._timeout_s = timeout_s
         self._retry_for_s = self._masters.retry_for_s(retry_for_s)
+        self._metadata = credentials.metadata
 
     async def close(self) -> None:
         """Hang up; calling it again does nothing."""
@@ -90,7 +99,9 @@ class AsyncMasterClient:
         """Iterate over what a task has printed so far, in pieces."""
         if self._masters.several:
             await self.task(task_id)  # finds the one in office, for what has begun is not repeated
-        stream = self._masters.current().StreamTaskLogs(calls.logs(task_id), timeout=self._timeout_s)
+        stream = self._masters.current().StreamTaskLogs(
+            calls.logs(task_id), timeout=self._timeout_s, metadata=self._metadata
+        )
         try:
             async for chunk in stream:
                 yield chunk.content
@@ -111,7 +122,9 @@ class AsyncMasterClient:
         attempts = calls.Attempts(timeout_s, self._retry_for_s if wanted else 0.0)
         while True:
             stub = self._masters.current()
-            stream = stub.WatchTasks(calls.watch(wanted), timeout=attempts.remaining_s)
+            stream = stub.WatchTasks(
+                calls.watch(wanted), timeout=attempts.remaining_s, metadata=self._metadata
+            )
             try:
                 async for message in stream:
                     attempts.answered()
@@ -180,7 +193,9 @@ class AsyncMasterClient:
             stub = self._masters.current()
             method: Any = getattr(stub, call.method)
             try:
-                return call.decode(await method(call.request, timeout=attempts.remaining_s))
+                return call.decode(
+                    await method(call.request, timeout=attempts.remaining_s, metadata=self._metadata)
+                )
             except grpc.RpcError as error:
                 pause_s = attempts.after(error)
             self._masters.pass_over(stub)

@@ -24,7 +24,7 @@ class Masters(Generic[S]):
     addresses : str
         "host:port", or several with commas between.
     dial : callable
-        The stub for an address, made when it is first needed.
+        The stub for an address; nothing is connected before it is first asked.
 
     Raises
     ------
@@ -33,13 +33,11 @@ class Masters(Generic[S]):
     """
 
     def __init__(self, addresses: str, dial: Callable[[str], S]) -> None:
-        self._addresses = [address.strip() for address in addresses.split(",") if address.strip()]
-        if not self._addresses:
+        self._stubs = [dial(address.strip()) for address in addresses.split(",") if address.strip()]
+        if not self._stubs:
             raise ValueError(
                 f"address: {addresses!r} came; host:port is allowed, or several with commas between"
             )
-        self._dial = dial
-        self._stubs: dict[str, S] = {}
         self._lock = threading.Lock()
 
     def retry_for_s(self, given: float | None) -> float:
@@ -51,7 +49,7 @@ class Masters(Generic[S]):
     @property
     def several(self) -> bool:
         """Whether a call may reach one that takes none."""
-        return len(self._addresses) > 1
+        return len(self._stubs) > 1
 
     @property
     def try_s(self) -> float | None:
@@ -60,14 +58,10 @@ class Masters(Generic[S]):
 
     def current(self) -> S:
         """The one to ask."""
-        with self._lock:
-            address = self._addresses[0]
-            if address not in self._stubs:
-                self._stubs[address] = self._dial(address)
-            return self._stubs[address]
+        return self._stubs[0]
 
     def pass_over(self, stub: S) -> None:
         """Ask another one from now on, unless somebody has seen to that already."""
         with self._lock:
-            if self._stubs.get(self._addresses[0]) is stub:
-                self._addresses.append(self._addresses.pop(0))
+            if self._stubs[0] is stub:
+                self._stubs = [*self._stubs[1:], stub]
