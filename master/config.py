@@ -22,7 +22,9 @@ class ConfigError(ValueError):
 class MasterConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How a master runs; seconds where a name ends in `_s`.
 
-    `listen` is host:port, port 0 takes a free one. `store` is the file of the embedded store. `params` is a
+    `listen` is host:port, port 0 takes a free one. `store` is the file of the embedded store, or the URI of a
+    MongoDB database: of the masters on one database the first works, the others stand by, and one of them
+    takes over when the first has not renewed its lease for two times `lease_period_s`. `params` is a
     parameter file, empty for none: what is learned is written there, and what somebody else writes there is
     put to use; it is looked at every `params_reload_interval_s`. A worker that has been silent for three
     heartbeats and then `worker_grace_s` is lost. Beyond `max_queued` tasks, or `max_queued_per_user` of one
@@ -35,6 +37,7 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     listen: str = "127.0.0.1:7070"
     store: str = ".rts/master.db"
+    lease_period_s: float = 2.0
     scheduler: str = "rts"
     params: str = ""
     params_reload_interval_s: float = 30.0
@@ -148,6 +151,7 @@ def _address(value: object) -> str:
 _SETTINGS: tuple[tuple[str, str, Callable[[object], Any]], ...] = (
     ("listen", "RTS_LISTEN", _address),
     ("store", "RTS_STORE", _text),
+    ("lease_period_s", "RTS_LEASE_PERIOD", duration),
     ("scheduler", "RTS_SCHEDULER", _one_of("rts", "round-robin")),
     ("params", "RTS_PARAMS", _text),
     ("params_reload_interval_s", "RTS_PARAMS_RELOAD_INTERVAL", duration),
@@ -189,7 +193,7 @@ def load_config(
     flags : mapping
         By field name; None means that the flag was not given.
     environ : mapping
-        `os.environ` when None.
+        `os.environ` when None. `MONGODB_URI` is the store where `RTS_STORE` is not given.
     file : path
         TOML with the field names as keys; None means that there is no file.
 
@@ -199,7 +203,9 @@ def load_config(
         When a value cannot be, a key does not exist, the file cannot be read, or the address is not loopback,
         TLS or tokens are missing, and `insecure` is not set.
     """
-    environ = os.environ if environ is None else environ
+    environ = dict(os.environ if environ is None else environ)
+    if "MONGODB_URI" in environ:
+        environ.setdefault("RTS_STORE", environ["MONGODB_URI"])
     given = {key: value for key, value in (flags or {}).items() if value is not None}
     in_file = _read(file) if file is not None else {}
     known = {key for key, _, _ in _SETTINGS}

@@ -29,7 +29,9 @@ from master.planner import PlannerService
 from master.runner import Master
 from master.service import SchedulerService
 from master.sessions import Sessions
-from master.store.sqlite import SqliteStore
+from master.standby import Standby
+from master.store.base import StoreInUseError
+from master.store.choose import is_mongo, make_store, without_secrets
 from master.task_logs import TaskLogs
 from master.timed import TimedScheduler
 from master.tls import server_credentials
@@ -56,15 +58,17 @@ _SERVICES = (
     cluster_pb2.DESCRIPTOR.services_by_name["MasterWorker"].full_name,
     agent_pb2.DESCRIPTOR.services_by_name["MasterAgent"].full_name,
 )
+_EVERY_HOST = frozenset({"0.0.0.0", "::"})
 _OPTIONS = (
     ("grpc.max_receive_message_length", MESSAGE_LIMIT),
     # A second master on the same port is an error, not a partner.
     ("grpc.so_reuseport", 0),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     # Clients and workers ping too; by default gRPC takes pings without data for an attack.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
 )
 
@@ -72,9 +76,9 @@ _OPTIONS = (
 class MasterServer:
     """One master and its gRPC server.
 
-    Start: the store opens; what it holds is loaded and handed to the core; the journal and the clock begin;
-    the newest parameters are put to use and learning begins; the port opens; health says SERVING. Stop: see
-    `stop`.
+    Start: the store opens, for which a standby waits (see `Standby`); what it holds is loaded and handed to
+    the core; the journal and the clock begin; the newest parameters are put to use and learning begins; the
+    port opens; health says SERVING. Stop: see `stop`.
     """
 
     def __init__(self, config: MasterConfig) -> None:
@@ -102,7 +106,8 @@ class MasterServer:
             heartbeat_interval_s=config.heartbeat_interval_s,
             grace_s=config.worker_grace_s,
         )
-        self.store = SqliteStore(config.store)
+        self.store = make_store(config.store, config.lease_period_s)
+        self._listen_on = config.listen
         self.master = Master(cluster, scheduler, self.store, tick_s=config.heartbeat_interval_s / 2.0)
         self.learning: Learning | None = None
         if isinstance(policy, RTSScheduler):
@@ -126,7 +131,7 @@ class MasterServer:
             When the address cannot be listened on.
         """
         try:
-            await self.store.open()
+            await self._open_store()
             snapshot = await self.master.start()
             self._agents.restore(snapshot.workers)
             if self.learning is not None:
@@ -138,7 +143,7 @@ class MasterServer:
         log.info(
             "master serves",
             address=self.address,
-            store=self.config.store,
+            store=without_secrets(self.config.store),
             scheduler=self.config.scheduler,
             tls="mutual" if self.config.client_ca else self._tls is not None,
             tokens=bool(self.config.tokens),
@@ -177,7 +182,14 @@ class MasterServer:
 
     async def failed(self) -> None:
         """Return only by raising what made it impossible to go on, say StoreConflictError."""
-        await self.master.failed()
+        watched = [asyncio.create_task(each) for each in (self.master.failed(), self.store.lost())]
+        try:
+            done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in watched:
+                task.cancel()
+        for task in done:
+            task.result()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -187,6 +199,19 @@ class MasterServer:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
+
+    async def _open_store(self) -> None:
+        """Open the store; of the masters on one MongoDB deployment all but one wait here for their turn."""
+        try:
+            await self.store.open()
+        except StoreInUseError as in_use:
+            if not is_mongo(self.config.store):
+                raise
+            server = grpc.aio.server(interceptors=(self._authentication,), options=_OPTIONS)
+            async with Standby(server, self._listen_on, self._tls, _SERVICES) as standby:
+                host, _, _ = self._listen_on.rpartition(":")
+                self._listen_on = f"{host}:{standby.port}"
+                await standby.open(self.store, in_use)
 
     async def _listen(self) -> None:
         server = grpc.aio.server(interceptors=(self._authentication, Errors()), options=_OPTIONS)
@@ -198,19 +223,20 @@ class MasterServer:
         reflection.enable_server_reflection(
             (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
         )
-        host, _ = split_address(self.config.listen)
+        host, _ = split_address(self._listen_on)
         try:
             if self._tls is None:
-                port = server.add_insecure_port(self.config.listen)
+                port = server.add_insecure_port(self._listen_on)
             else:
-                port = server.add_secure_port(self.config.listen, self._tls)
+                port = server.add_secure_port(self._listen_on, self._tls)
         except RuntimeError:
             raise ConfigError(
-                f"listen: cannot listen on {self.config.listen}; is another process there already?"
+                f"listen: cannot listen on {self._listen_on}; is another process there already?"
             ) from None
         await server.start()
         self._server = server
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.store.serves_at(self.address if host not in _EVERY_HOST else f"{socket.gethostname()}:{port}")
         for service in ("", *_SERVICES):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
@@ -228,6 +254,8 @@ async def serve(config: MasterConfig, ready: Callable[[str], None] | None = None
     ------
     StoreOpenError, ConfigError
         When it cannot start.
+    StoreSupersededError
+        When another master has taken over while this one was silent or cut off from the store.
     StoreConflictError
         When the store does not hold what the master believes: another master writes to it, or there is a bug.
         The master has stopped; what was acknowledged is in the store.

@@ -16,7 +16,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, BinaryIO
 
@@ -32,8 +31,7 @@ from aod.replay import Replayer
 from aod.theta import train_theta
 from aod.workloads import make_machines, make_workload
 from master.epochs import ComparisonReply, ComparisonRequest, EpochReply, EpochRequest, Totals
-from master.store.database import Database
-from master.store.rows import history_of, params_of, worker_of
+from master.store.reader import reader
 from rtscore import GAParams
 from rtscore.errors import ParamsError
 from rtscore.params import params_from_dict, params_to_dict
@@ -43,34 +41,26 @@ MOST_RECORDS = 50_000
 """An epoch learns from so many at most, the newest; they take some 20 s on two cores."""
 
 
-def read_history(store: Path, since: float, until: float) -> History:
+def read_history(store: str, since: float, until: float) -> History:
     """What finished in [since, until), the newest `MOST_RECORDS` of it, from a store that may have a master.
 
     Raises
     ------
     StoreOpenError
-        When the file is not a store, or of another version.
+        When it is not a store, of another version, or cannot be reached.
     """
-    database = Database(store, write=False)
-    try:
-        since = max(since, database.newest_since(MOST_RECORDS, until))
-        return History.from_columns(
-            history_of([row for _, part in database.history(since, until) for row in part])
-        )
-    finally:
-        database.close()
+    with reader(store) as found:
+        since = max(since, found.newest_since(MOST_RECORDS, until))
+        return History.from_columns(found.history(since, until))
 
 
-def newest_finish(store: Path) -> float:
+def newest_finish(store: str) -> float:
     """When the last recorded outcome of a store finished, in Unix seconds; -inf when it has none."""
-    database = Database(store, write=False)
-    try:
-        return database.newest_since(0, math.inf)
-    finally:
-        database.close()
+    with reader(store) as found:
+        return found.newest_since(0, math.inf)
 
 
-def read_cluster(store: Path) -> tuple[dict[str, Totals], GAParams | None]:
+def read_cluster(store: str) -> tuple[dict[str, Totals], GAParams | None]:
     """The registered workers of a store and its newest parameters; None when it has none that can be used.
 
     Raises
@@ -78,16 +68,12 @@ def read_cluster(store: Path) -> tuple[dict[str, Totals], GAParams | None]:
     StoreOpenError
         As `read_history`.
     """
-    database = Database(store, write=False)
-    try:
-        records = [worker_of(row) for name, rows in database.load() if name == "workers" for row in rows]
-        workers = {w.worker_id: (w.cpu, w.memory, w.gpu, w.storage) for w in records}
-        for _, rows in database.params_versions(1):
+    with reader(store) as found:
+        workers = {w.worker_id: (w.cpu, w.memory, w.gpu, w.storage) for w in found.workers()}
+        if (newest := found.newest_params()) is not None:
             with contextlib.suppress(ParamsError):
-                return workers, params_from_dict(msgspec.json.decode(params_of(rows[0]).params))
+                return workers, params_from_dict(msgspec.json.decode(newest.params))
         return workers, None
-    finally:
-        database.close()
 
 
 def run(request: EpochRequest) -> EpochReply:
@@ -101,7 +87,7 @@ def run(request: EpochRequest) -> EpochReply:
         When the request holds what is no parameter set or no configuration.
     """
     return learn(
-        read_history(Path(request.store), request.since, request.until),
+        read_history(request.store, request.since, request.until),
         request.workers,
         params_from_dict(request.params),
         GAConfig(request.population_size, request.generations, request.mutation_rate, request.crossover_rate),
@@ -146,7 +132,7 @@ def compare(request: ComparisonRequest) -> ComparisonReply:
     StoreOpenError, ParamsError
         As `run`.
     """
-    history = read_history(Path(request.store), request.since, request.until)
+    history = read_history(request.store, request.since, request.until)
     part = history.take(history.usable().mask & (history.arrival >= request.since))
     part = part.take(np.argsort(part.arrival, kind="stable"))
     if not len(part):

@@ -37,11 +37,15 @@ _REFUSALS = frozenset(
     }
 )
 
-# A master that stopped without closing its connections is noticed within 30 s. The subchannel pool is the
+# A master that stopped without closing its connections is noticed within 20 s. The subchannel pool is the
 # channel's own because a shared one would add gRPC's connection backoff to ours.
 _CHANNEL_OPTIONS = (
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_time_ms", 12_000),
+    ("grpc.keepalive_timeout_ms", 8_000),
+    # Without these two a hanging master was noticed after 70 s: gRPC waits a minute for the answer to a ping,
+    # and puts the third ping off by another one.
+    ("grpc.http2.ping_timeout_ms", 8_000),
+    ("grpc.http2.max_pings_without_data", 0),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
 )

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 DEFAULT_MASTER = "127.0.0.1:7070"
 
 MasterOption = Annotated[
-    str, typer.Option("--master", envvar="RTS_MASTER", metavar="HOST:PORT", help="Where the master listens.")
+    str,
+    typer.Option(
+        "--master",
+        envvar="RTS_MASTER",
+        metavar="HOST:PORT",
+        help="Where the master listens; of several with commas between, the one in office is found.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
@@ -121,13 +127,16 @@ def connect(address: str, retry_for_s: float = RETRY_FOR_S) -> Iterator[MasterCl
 
     shown = address.credentials if isinstance(address, Master) else Credentials()
     _check_address(address)
+    # With a standby there is somebody to wait for.
+    patience_s = None if "," in address and retry_for_s == RETRY_FOR_S else retry_for_s
     try:
-        with MasterClient(address, retry_for_s=retry_for_s, tls=shown.tls, token=shown.token) as client:
+        with MasterClient(address, retry_for_s=patience_s, tls=shown.tls, token=shown.token) as client:
             yield client
     except CredentialsError as error:
         raise CommandError(f"{error}.") from None
     except MasterUnreachableError as error:
-        if reason := why_refused(address, shown.tls):
+        reasons = (why_refused(each.strip(), shown.tls) for each in address.split(","))
+        if reason := next(filter(None, reasons), ""):
             raise CommandError(
                 f"The master at {address} cannot be used: {reason}. The flags are --ca, --cert and --key.",
                 Exit.UNREACHABLE,
@@ -147,6 +156,7 @@ def connect(address: str, retry_for_s: float = RETRY_FOR_S) -> Iterator[MasterCl
 
 
 def _check_address(address: str) -> None:
-    host, _, port = address.rpartition(":")
-    if not (host and port.isdecimal() and 0 < int(port) < 65536):
-        raise CommandError(f"--master: {address!r} is not HOST:PORT with a port of 1 to 65535.")
+    for each in address.split(","):
+        host, _, port = each.strip().rpartition(":")
+        if not (host and port.isdecimal() and 0 < int(port) < 65536):
+            raise CommandError(f"--master: {each!r} is not HOST:PORT with a port of 1 to 65535.")

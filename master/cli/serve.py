@@ -25,6 +25,10 @@ Examples:
   rts master --listen 127.0.0.1:7171 --store /var/lib/rts/master.db --params ga_output.json
   RTS_SCHEDULER=round-robin rts master
   rts master --listen 0.0.0.0:7070 --tls-cert server.pem --tls-key server-key.pem --tokens tokens.toml
+  MONGODB_URI='mongodb://db1,db2/rts?replicaSet=rs0' rts master
+
+Of several masters on one MongoDB database one works and the others stand by: start the same command on each
+machine, and name all of them to workers and clients.
 
 Each setting may also come from the environment variable named beside it, or from a TOML file (--config)
 whose keys are the flags' names with underscores, durations ending in _s (heartbeat_interval_s = 2).
@@ -35,6 +39,7 @@ WORKER_EPILOG = """\b
 Examples:
   rts worker
   rts worker --master 10.0.0.5:7070 --id gpu-3 --cpu 16 --memory 64 --gpu 2
+  rts worker --master 10.0.0.5:7070,10.0.0.6:7070
   rts worker --master master.example.org:7070 --ca ca.pem --token-file token
   rts worker --container-socket /run/docker.sock --container-pull
 """
@@ -62,7 +67,15 @@ def master(
         str | None, typer.Option(metavar="HOST:PORT", help="[RTS_LISTEN, 127.0.0.1:7070] Port 0: a free one.")
     ] = None,
     store: Annotated[
-        str | None, typer.Option(metavar="FILE", help="[RTS_STORE, .rts/master.db] The embedded store.")
+        str | None,
+        typer.Option(
+            metavar="FILE|URI",
+            help="[RTS_STORE or MONGODB_URI, .rts/master.db] A file, or the URI of a MongoDB database.",
+        ),
+    ] = None,
+    lease_period: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="[RTS_LEASE_PERIOD, 2s] Two in silence, and a standby takes over."),
     ] = None,
     scheduler: Annotated[
         str | None, typer.Option(metavar="NAME", help="[RTS_SCHEDULER, rts] rts or round-robin.")
@@ -158,11 +171,12 @@ def master(
     """
     from master.config import ConfigError, load_config
     from master.server import run
-    from master.store.base import StoreConflictError, StoreOpenError
+    from master.store.base import StoreConflictError, StoreOpenError, StoreSupersededError
 
     flags = {
         "listen": listen,
         "store": store,
+        "lease_period_s": lease_period,
         "scheduler": scheduler,
         "params": params,
         "params_reload_interval_s": params_reload_interval,
@@ -195,6 +209,11 @@ def master(
         raise CommandError(
             f"The store cannot be opened: {error}. Name another with --store.", Exit.NO
         ) from None
+    except StoreSupersededError as error:
+        raise CommandError(
+            f"This master was replaced: {error}. What it acknowledged is safe; start it again to stand by.",
+            Exit.NO,
+        ) from None
     except StoreConflictError as error:
         raise CommandError(
             f"The store does not hold what this master wrote ({error}): does another one write to it? "
@@ -209,7 +228,7 @@ def worker(
         typer.Option(
             metavar="HOST:PORT",
             envvar="RTS_MASTER",
-            help="The master; repeat it for each one to try in turn.",
+            help="The master; repeat it, or use commas, for each one to try in turn.",
         ),
     ] = None,
     worker_id: Annotated[
@@ -274,7 +293,7 @@ def worker(
 
     try:
         config = WorkerConfig(
-            masters=tuple(master or (DEFAULT_MASTER,)),
+            masters=tuple(each.strip() for one in master or (DEFAULT_MASTER,) for each in one.split(",")),
             worker_id=worker_id or socket.gethostname(),
             cpu=cpu,
             memory=memory,

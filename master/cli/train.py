@@ -35,7 +35,7 @@ were accepted, else those that it began with. Exit code 1: there is not enough t
 def train(
     context: typer.Context,
     store: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A store; its master may be running.")
+        str | None, typer.Option(metavar="FILE|URI", help="A store; its master may be running.")
     ] = None,
     history: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Recorded attempts, one JSON object a line (.gz too).")
@@ -106,7 +106,7 @@ def _refuse_without_source(context: typer.Context) -> None:
 
 
 def _by_hand(
-    store: Path | None,
+    store: str | None,
     file: Path | None,
     hours: float,
     params: Path | None,
@@ -140,7 +140,7 @@ def _by_hand(
     return reply, reply.params or params_to_dict(in_use)
 
 
-def _of_store(store: Path, hours: float) -> tuple[History, Mapping[str, Totals] | None, GAParams | None]:
+def _of_store(store: str, hours: float) -> tuple[History, Mapping[str, Totals] | None, GAParams | None]:
     from master.store.base import StoreOpenError
     from master.trainer import newest_finish, read_cluster, read_history
 

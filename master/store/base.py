@@ -72,6 +72,20 @@ class Store(Protocol):
         """Finish what is under way and let go; calling it again does nothing."""
         ...
 
+    def serves_at(self, address: str) -> None:
+        """Let other masters, who find the store in use, know where this one serves."""
+        ...
+
+    async def lost(self) -> None:
+        """Return only by raising, when another master has taken the store over.
+
+        Raises
+        ------
+        StoreSupersededError
+            From then on every commit raises it too.
+        """
+        ...
+
     async def commit(self, writes: Sequence[Write]) -> None:
         """Make all of the writes durable, or none.
 
@@ -144,5 +158,29 @@ class StoreConflictError(Exception):
     """The writes do not fit what is stored."""
 
 
+class StoreSupersededError(StoreConflictError):
+    """Another master has taken the store over; this one can no longer write."""
+
+
 class StoreOpenError(Exception):
     """The store cannot be used by this master; the sentence says why."""
+
+
+class StoreUnreachableError(StoreOpenError):
+    """The store does not answer; it may later."""
+
+
+class StoreInUseError(StoreOpenError):
+    """Another master that is alive has the store open.
+
+    Parameters
+    ----------
+    message : str
+        The sentence.
+    address : str
+        Where that master serves; empty when that is not known.
+    """
+
+    def __init__(self, message: str, address: str = "") -> None:
+        super().__init__(message)
+        self.address = address

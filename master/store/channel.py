@@ -16,6 +16,7 @@ import msgspec
 from master.children import environment
 from master.errors import StoreUnavailableError
 from master.store.base import StoreConflictError, StoreOpenError
+from master.store.rows import plain
 
 _EXIT_S = 10.0
 _DEATHS_PER_REQUEST = 2
@@ -23,14 +24,7 @@ _STARTS = 3
 """For a process that is killed again while it starts."""
 
 
-def _plain(value: Any) -> Any:
-    """The Python number in a numpy scalar."""
-    if type(value).__module__ == "numpy":
-        return value.item()
-    raise TypeError(f"cannot store a {type(value).__name__}: {value!r}")
-
-
-_encoder = msgspec.msgpack.Encoder(enc_hook=_plain)
+_encoder = msgspec.msgpack.Encoder(enc_hook=plain)
 _decoder = msgspec.msgpack.Decoder()
 
 

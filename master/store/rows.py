@@ -137,6 +137,13 @@ def _worker_row(record: WorkerRecord) -> Row:
     return row
 
 
+def plain(value: Any) -> Any:
+    """The Python number in a numpy scalar; the hook of every encoder of rows."""
+    if type(value).__module__ == "numpy":
+        return value.item()
+    raise TypeError(f"cannot store a {type(value).__name__}: {value!r}")
+
+
 def history_of(rows: Sequence[Row]) -> dict[str, list[Any]]:
     """Rows of `HISTORY_COLUMNS` as columns; truth values become such."""
     columns: list[list[Any]] = list(map(list, zip(*rows, strict=True))) or [[] for _ in HISTORY_FIELDS]

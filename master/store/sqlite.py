@@ -27,7 +27,7 @@ from typing import Any
 from master.errors import StoreUnavailableError
 from master.events import Write
 from master.records import AttemptRecord, ParamsVersion, ResultRecord, Snapshot, StoredTask, TaskState
-from master.store.base import StoreOpenError, TaskQuery
+from master.store.base import StoreInUseError, StoreOpenError, TaskQuery
 from master.store.channel import Channel
 from master.store.rows import attempt_of, history_of, params_of, plan, result_of, task_of, worker_of
 
@@ -75,6 +75,13 @@ class SqliteStore:
             await channel.close()
         if lock is not None:
             os.close(lock)
+
+    def serves_at(self, address: str) -> None:
+        pass  # a second master does not wait for a file
+
+    async def lost(self) -> None:
+        # The lock keeps every other master out for as long as we live.
+        await asyncio.Event().wait()
 
     async def commit(self, writes: Sequence[Write]) -> None:
         writer = self._open(self._writer)
@@ -162,7 +169,7 @@ async def lock_store(path: Path) -> int:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if asyncio.get_running_loop().time() > until:
-                    raise StoreOpenError(
+                    raise StoreInUseError(
                         f"{path} is in use by another master (it holds {path}.lock)"
                     ) from None
                 await asyncio.sleep(0.02)

@@ -11,6 +11,7 @@ import grpc
 
 from rtscore.client import calls
 from rtscore.client.errors import CallTimeoutError
+from rtscore.client.masters import Masters
 from rtscore.client.types import (
     ClusterStats,
     EpochOutcome,
@@ -39,20 +40,27 @@ class AsyncMasterClient:
         address: str,
         *,
         timeout_s: float = calls.TIMEOUT_S,
-        retry_for_s: float = calls.RETRY_FOR_S,
+        retry_for_s: float | None = None,
         tls: Tls | None = None,
         token: str = "",
     ) -> None:
         credentials = Credentials(tls=tls, token=token)
+        channels = self._channels = list[grpc.aio.Channel]()
+
+        def dial(address: str) -> scheduler_pb2_grpc.SchedulerServiceAsyncStub:
+            channels.append(credentials.aio_channel(address, calls.OPTIONS))
+            return scheduler_pb2_grpc.SchedulerServiceStub(channels[-1])
+
+        # Without a reference to us: a channel must go when its client goes, not when cycles are looked for.
+        self._masters = Masters(address, dial)
         self._timeout_s = timeout_s
-        self._retry_for_s = retry_for_s
+        self._retry_for_s = self._masters.retry_for_s(retry_for_s)
         self._metadata = credentials.metadata
-        self._channel = credentials.aio_channel(address, calls.OPTIONS)
-        self._stub = scheduler_pb2_grpc.SchedulerServiceStub(self._channel)
 
     async def close(self) -> None:
         """Hang up; calling it again does nothing."""
-        await self._channel.close()
+        for channel in self._channels:
+            await channel.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -106,7 +114,8 @@ class AsyncMasterClient:
         reading = calls.LogReading(task_id, follow)
         attempts = calls.Attempts(None if follow else self._timeout_s, self._retry_for_s)
         while True:
-            stream = self._stub.StreamTaskLogs(
+            stub = self._masters.current()
+            stream = stub.StreamTaskLogs(
                 reading.request, timeout=attempts.remaining_s, metadata=self._metadata
             )
             try:
@@ -118,6 +127,7 @@ class AsyncMasterClient:
                 pause_s = attempts.after(error)
             finally:
                 stream.cancel()
+            self._masters.pass_over(stub)
             await asyncio.sleep(pause_s)
 
     async def watch(
@@ -131,7 +141,8 @@ class AsyncMasterClient:
         wanted = list(task_ids)
         attempts = calls.Attempts(timeout_s, self._retry_for_s if wanted else 0.0)
         while True:
-            stream = self._stub.WatchTasks(
+            stub = self._masters.current()
+            stream = stub.WatchTasks(
                 calls.watch(wanted), timeout=attempts.remaining_s, metadata=self._metadata
             )
             try:
@@ -143,6 +154,7 @@ class AsyncMasterClient:
                 pause_s = attempts.after(error)
             finally:
                 stream.cancel()
+            self._masters.pass_over(stub)
             await asyncio.sleep(pause_s)
 
     async def wait(self, task_ids: Iterable[str], *, timeout_s: float | None = None) -> list[TaskInfo]:
@@ -195,13 +207,16 @@ class AsyncMasterClient:
         return await self._call(calls.train())
 
     async def _call(self, call: calls.Call[T]) -> T:
-        attempts = calls.Attempts(call.timeout_s or self._timeout_s, self._retry_for_s)
-        method: Any = getattr(self._stub, call.method)
+        try_s = self._masters.try_s if call.timeout_s is None else None
+        attempts = calls.Attempts(call.timeout_s or self._timeout_s, self._retry_for_s, try_s)
         while True:
+            stub = self._masters.current()
+            method: Any = getattr(stub, call.method)
             try:
                 return call.decode(
                     await method(call.request, timeout=attempts.remaining_s, metadata=self._metadata)
                 )
             except grpc.RpcError as error:
                 pause_s = attempts.after(error)
+            self._masters.pass_over(stub)
             await asyncio.sleep(pause_s)

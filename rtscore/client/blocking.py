@@ -11,6 +11,7 @@ import grpc
 
 from rtscore.client import calls
 from rtscore.client.errors import CallTimeoutError
+from rtscore.client.masters import Masters
 from rtscore.client.types import (
     ClusterStats,
     EpochOutcome,
@@ -37,11 +38,12 @@ class MasterClient:
     Parameters
     ----------
     address : str
-        "host:port".
+        "host:port"; of several masters with commas between, the one in office is found.
     timeout_s : float
         Seconds for one call, repetitions included.
     retry_for_s : float
-        Seconds for which a call is repeated while no master answers; 0: not at all.
+        Seconds for which a call is repeated while no master answers; 0: not at all. 5 if it is None, 20 if
+        there are several.
     tls : Tls or None
         The authorities to trust and the own certificate; None: the connection is not encrypted.
     token : str
@@ -58,20 +60,27 @@ class MasterClient:
         address: str,
         *,
         timeout_s: float = calls.TIMEOUT_S,
-        retry_for_s: float = calls.RETRY_FOR_S,
+        retry_for_s: float | None = None,
         tls: Tls | None = None,
         token: str = "",
     ) -> None:
         credentials = Credentials(tls=tls, token=token)
+        channels = self._channels = list[grpc.Channel]()
+
+        def dial(address: str) -> scheduler_pb2_grpc.SchedulerServiceStub:
+            channels.append(credentials.channel(address, calls.OPTIONS))
+            return scheduler_pb2_grpc.SchedulerServiceStub(channels[-1])
+
+        # Without a reference to us: a channel must go when its client goes, not when cycles are looked for.
+        self._masters = Masters(address, dial)
         self._timeout_s = timeout_s
-        self._retry_for_s = retry_for_s
+        self._retry_for_s = self._masters.retry_for_s(retry_for_s)
         self._metadata = credentials.metadata
-        self._channel = credentials.channel(address, calls.OPTIONS)
-        self._stub = scheduler_pb2_grpc.SchedulerServiceStub(self._channel)
 
     def close(self) -> None:
         """Hang up; calling it again does nothing."""
-        self._channel.close()
+        for channel in self._channels:
+            channel.close()
 
     def __enter__(self) -> Self:
         return self
@@ -124,7 +133,8 @@ class MasterClient:
         reading = calls.LogReading(task_id, follow)
         attempts = calls.Attempts(None if follow else self._timeout_s, self._retry_for_s)
         while True:
-            stream = self._stub.StreamTaskLogs(
+            stub = self._masters.current()
+            stream = stub.StreamTaskLogs(
                 reading.request, timeout=attempts.remaining_s, metadata=self._metadata
             )
             try:
@@ -136,6 +146,7 @@ class MasterClient:
                 pause_s = attempts.after(error)
             finally:
                 stream.cancel()
+            self._masters.pass_over(stub)
             time.sleep(pause_s)
 
     def watch(self, task_ids: Iterable[str] = (), *, timeout_s: float | None = None) -> Iterator[TaskInfo]:
@@ -147,7 +158,8 @@ class MasterClient:
         wanted = list(task_ids)
         attempts = calls.Attempts(timeout_s, self._retry_for_s if wanted else 0.0)
         while True:
-            stream = self._stub.WatchTasks(
+            stub = self._masters.current()
+            stream = stub.WatchTasks(
                 calls.watch(wanted), timeout=attempts.remaining_s, metadata=self._metadata
             )
             try:
@@ -159,6 +171,7 @@ class MasterClient:
                 pause_s = attempts.after(error)
             finally:
                 stream.cancel()
+            self._masters.pass_over(stub)
             time.sleep(pause_s)
 
     def wait(self, task_ids: Iterable[str], *, timeout_s: float | None = None) -> list[TaskInfo]:
@@ -211,13 +224,16 @@ class MasterClient:
         return self._call(calls.train())
 
     def _call(self, call: calls.Call[T]) -> T:
-        attempts = calls.Attempts(call.timeout_s or self._timeout_s, self._retry_for_s)
-        method: Any = getattr(self._stub, call.method)
+        try_s = self._masters.try_s if call.timeout_s is None else None
+        attempts = calls.Attempts(call.timeout_s or self._timeout_s, self._retry_for_s, try_s)
         while True:
+            stub = self._masters.current()
+            method: Any = getattr(stub, call.method)
             try:
                 return call.decode(
                     method(call.request, timeout=attempts.remaining_s, metadata=self._metadata)
                 )
             except grpc.RpcError as error:
                 pause_s = attempts.after(error)
+            self._masters.pass_over(stub)
             time.sleep(pause_s)

@@ -44,8 +44,11 @@ PAGE = 1_000
 OPTIONS = (
     # The answer to a full batch is larger than the batch.
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
-    ("grpc.keepalive_time_ms", 30_000),
+    # Half a minute at most until a watch of a master that hangs goes on with another one.
+    ("grpc.keepalive_time_ms", 15_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 )
@@ -70,9 +73,13 @@ class Call(msgspec.Struct, Generic[T], frozen=True):
 
 
 class Attempts:
-    """Decides whether a call is tried again, and when: after UNAVAILABLE, with full jitter, for a while."""
+    """Decides whether a call is tried again, and when: after UNAVAILABLE, with full jitter, for a while.
 
-    def __init__(self, timeout_s: float | None, retry_for_s: float) -> None:
+    `try_s` bounds each try; one that had no answer by then is repeated as well.
+    """
+
+    def __init__(self, timeout_s: float | None, retry_for_s: float, try_s: float | None = None) -> None:
+        self._try_s = try_s
         self._retry_for_s = retry_for_s
         self._timeout_s = timeout_s
         self._end = None if timeout_s is None else time.monotonic() + timeout_s
@@ -85,8 +92,9 @@ class Attempts:
 
     @property
     def remaining_s(self) -> float | None:
-        """Seconds left for the call; None: as long as it takes."""
-        return None if self._end is None else max(0.0, self._end - time.monotonic())
+        """Seconds left for this try of the call; None: as long as it takes."""
+        left = None if self._end is None else max(0.0, self._end - time.monotonic())
+        return min((s for s in (left, self._try_s) if s is not None), default=None)
 
     def after(self, error: grpc.RpcError) -> float:
         """Seconds to pause before the next try; raises what the error means when there is none."""
@@ -94,7 +102,8 @@ class Attempts:
         self._pause_s = min(2.0 * self._pause_s, _LONGEST_PAUSE_S)
         until = time.monotonic() + pause_s
         last = self._give_up if self._end is None else min(self._give_up, self._end)
-        if error.code() in _NO_ANSWER and until < last:
+        no_answer = _NO_ANSWER if self._try_s is None else (*_NO_ANSWER, grpc.StatusCode.DEADLINE_EXCEEDED)
+        if error.code() in no_answer and until < last:
             return pause_s
         raise meaning(error) from None
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import copy
 import tempfile
+import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pymongo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -39,6 +42,7 @@ from master.records import (
     WorkerRecord,
 )
 from master.store.base import HISTORY_FIELDS, Store, StoreConflictError, TaskQuery
+from master.store.mongo import MongoStore
 from master.store.sqlite import SqliteStore
 
 
@@ -262,25 +266,44 @@ async def check(store: Store, model: Model, asked: list[TaskQuery]) -> None:
     assert await store.count_tasks() == {state: states.count(state) for state in set(states)}
 
 
+async def answers_like_a_dictionary(
+    make: Callable[[], Store], commits: list[list[Write]], asked: list[TaskQuery]
+) -> None:
+    store, model = make(), Model()
+    await store.open()
+    for commit in commits:
+        fits = model.commit(commit)
+        try:
+            await store.commit(commit)
+        except StoreConflictError:
+            assert not fits
+        else:
+            assert fits
+    await check(store, model, asked)
+    await store.close()
+    await store.open()
+    await check(store, model, asked)
+    await store.close()
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(commits, st.lists(queries, max_size=4))
 def test_a_store_answers_like_a_dictionary(commits: list[list[Write]], asked: list[TaskQuery]) -> None:
-    async def run(path: Path) -> None:
-        store, model = SqliteStore(path), Model()
-        await store.open()
-        for commit in commits:
-            fits = model.commit(commit)
-            try:
-                await store.commit(commit)
-            except StoreConflictError:
-                assert not fits
-            else:
-                assert fits
-        await check(store, model, asked)
-        await store.close()
-        await store.open()
-        await check(store, model, asked)
-        await store.close()
-
     with tempfile.TemporaryDirectory() as directory:
-        asyncio.run(run(Path(directory) / "rts.db"))
+        path = Path(directory) / "rts.db"
+        asyncio.run(answers_like_a_dictionary(lambda: SqliteStore(path), commits, asked))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(commits, st.lists(queries, max_size=4))
+def test_a_store_in_mongodb_answers_like_a_dictionary(
+    mongo_server: str, commits: list[list[Write]], asked: list[TaskQuery]
+) -> None:
+    name = f"rts_test_{uuid.uuid4().hex[:12]}"
+    base, mark, options = mongo_server.partition("?")
+    uri = f"{base.rstrip('/')}/{name}{mark}{options}"
+    try:
+        asyncio.run(answers_like_a_dictionary(lambda: MongoStore(uri), commits, asked))
+    finally:
+        with pymongo.MongoClient(mongo_server) as client:
+            client.drop_database(name)

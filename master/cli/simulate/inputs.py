@@ -103,7 +103,7 @@ def _of_store(path: Path) -> History:
     from master.trainer import read_history
 
     try:
-        return read_history(path, 0.0, _NEVER_S)
+        return read_history(str(path), 0.0, _NEVER_S)
     except StoreOpenError as error:
         raise ValueError(str(error).rstrip(".")) from None
 
