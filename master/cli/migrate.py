@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,12 +13,13 @@ from master.cli.connect import JsonOption
 from master.cli.failure import CommandError, Exit
 
 if TYPE_CHECKING:
-    from master.store.task_types import Outcome
+    from master.store.task_types import Outcome, TypedStore
 
 EPILOG = """\b
 Examples:
   rts migrate-task-types --dry-run
   rts migrate-task-types --store /var/lib/rts/master.db
+  rts migrate-task-types --store mongodb://db.example:27017/cluster
   rts migrate-task-types --store /var/lib/rts/master.db --json | jq .types
 
 A type that is missing is inferred from what the task asks; cpu becomes cpu-light, gpu gpu-inference, dl
@@ -28,8 +30,13 @@ look while it runs. An interrupted migration loses nothing: run it again.
 
 def migrate_task_types(
     store: Annotated[
-        Path, typer.Option(metavar="FILE", envvar="RTS_STORE", help="The store of a master that is stopped.")
-    ] = Path(".rts/master.db"),
+        str,
+        typer.Option(
+            metavar="FILE|URI",
+            envvar=["RTS_STORE", "MONGODB_URI"],
+            help="A file of the embedded store, or a MongoDB URI; of a master that is stopped.",
+        ),
+    ] = ".rts/master.db",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count what would change, write nothing.")
     ] = False,
@@ -42,11 +49,10 @@ def migrate_task_types(
     from master.cli.simulate.progress import progress
     from master.errors import StoreUnavailableError
     from master.store.base import StoreOpenError
-    from master.store.sqlite_task_types import open_task_types
     from master.store.task_types import migrate
 
     try:
-        with open_task_types(store, write=not dry_run) as tasks, progress(tasks.count()) as advance:
+        with _opened(store, write=not dry_run) as tasks, progress(tasks.count()) as advance:
             outcome = migrate(tasks, dry_run=dry_run, advance=lambda seen: advance(seen, "tasks"))
     except StoreOpenError as error:
         raise CommandError(f"--store: {error}.") from None
@@ -58,6 +64,21 @@ def migrate_task_types(
         output.print_json(_document(outcome, dry_run))
     else:
         _print(outcome, dry_run)
+
+
+def _opened(store: str, *, write: bool) -> AbstractContextManager[TypedStore]:
+    from master.store.base import StoreOpenError
+    from master.store.choose import is_mongo
+
+    if not is_mongo(store):
+        from master.store.sqlite_task_types import open_task_types
+
+        return open_task_types(Path(store), write=write)
+    try:
+        from master.store.mongo_task_types import open_mongo_task_types
+    except ImportError as error:
+        raise StoreOpenError(f"a store in MongoDB needs pymongo, of the extra cluster ({error})") from None
+    return open_mongo_task_types(store, write=write)
 
 
 def _document(outcome: Outcome, dry_run: bool) -> dict[str, object]:

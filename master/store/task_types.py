@@ -1,7 +1,7 @@
 """Gives every stored task one of the six types: what is missing is inferred, what is old is mapped.
 
-A store is read in the order of its keys and written in batches, each whole or not at all. A type that is one
-of the six is left as it is, so the migration may be interrupted anywhere and repeated as often as one likes.
+A store is read in the order of its keys and written in batches. A type that is one of the six is left as it
+is, so the migration may be interrupted anywhere and repeated as often as one likes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class TypedStore(Protocol):
         ...
 
     def write(self, types: Sequence[tuple[Any, str]]) -> None:
-        """Set the types of tasks by key, all of them durably or none."""
+        """Set the types of tasks by key, durably; a call that fails may have set some of them."""
         ...
 
 
