@@ -8,7 +8,8 @@ from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import structlog
-from google.protobuf import any_pb2
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
 from master.errors import (
@@ -23,6 +24,7 @@ from master.errors import (
     UnknownTaskError,
     UnknownWorkerIdError,
     UnsupportedError,
+    WorkerIdTakenError,
     WorkerUnreachableError,
 )
 
@@ -38,9 +40,14 @@ _CODES: dict[type[MasterError], grpc.StatusCode] = {
     WorkerUnreachableError: grpc.StatusCode.UNAVAILABLE,
     StoppingError: grpc.StatusCode.UNAVAILABLE,
     TooSlowError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    WorkerIdTakenError: grpc.StatusCode.ALREADY_EXISTS,
     ReplacedError: grpc.StatusCode.ABORTED,
     UnsupportedError: grpc.StatusCode.UNIMPLEMENTED,
 }
+
+# What clearly passes by itself, and after how many seconds it is worth another try: the journal tries at most
+# two seconds apart, and a restart takes about one.
+_RETRY_AFTER_S: dict[type[MasterError], int] = {StoreUnavailableError: 1, StoppingError: 1}
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -52,12 +59,17 @@ def wire_code(error: MasterError) -> int:
 
 
 def _details(error: MasterError, code: grpc.StatusCode) -> tuple[tuple[str, bytes], ...]:
-    """The trailing metadata in which clients of google.rpc.Status find the field that is wrong."""
-    if not isinstance(error, InvalidRequestError):
+    """The trailing metadata in which clients of google.rpc.Status find the field that is wrong, or when to retry."""
+    detail: Message
+    if isinstance(error, InvalidRequestError):
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=str(error))
+        detail = error_details_pb2.BadRequest(field_violations=[violation])
+    elif (seconds := _RETRY_AFTER_S.get(type(error))) is not None:
+        detail = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=seconds))
+    else:
         return ()
-    violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=str(error))
     packed = any_pb2.Any()
-    packed.Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+    packed.Pack(detail)
     status = status_pb2.Status(code=code.value[0], message=str(error), details=[packed])
     return (("grpc-status-details-bin", status.SerializeToString()),)
 

@@ -7,6 +7,7 @@ import fcntl
 import os
 import signal
 import time
+import uuid
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -79,6 +80,7 @@ class Agent:
         self._stopping = asyncio.Event()
         self._stop_step: asyncio.Task[None] | None = None
         self._repeated_at = 0.0
+        self._instance = uuid.uuid4().hex
 
     def stop(self) -> None:
         """Begin the clean stop that `run` of this module describes; again: end the step under way."""
@@ -137,6 +139,7 @@ class Agent:
             live=[from_key(key) for key in self._attempts.known()],
             executors=[executor.name for executor in self._executors],
             version=_version(),
+            instance=self._instance,
         )
 
     def welcomed(self) -> None:

@@ -1,0 +1,72 @@
+"""The SQLite store as the fault tests see it: what a master is told, how it is taken away, what is in it."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import sqlite3
+from pathlib import Path
+
+import psutil
+from proof import Records
+
+# A file may not grow beyond this many bytes; every file that matters here is longer.
+FULL = 1
+
+
+class SqliteUnderTest:
+    """A store file; another kind of store offers the same methods.
+
+    Parameters
+    ----------
+    directory : Path
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "rts.db"
+        self._other: sqlite3.Connection | None = None
+
+    def options(self) -> tuple[str, ...]:
+        """What `rts master` is told."""
+        return "--store", str(self.path)
+
+    def block(self) -> None:
+        """Let another program hold the write lock until `unblock`."""
+        self._other = sqlite3.connect(self.path, isolation_level=None, timeout=10.0, check_same_thread=False)
+        self._other.execute("BEGIN IMMEDIATE")
+
+    def unblock(self) -> None:
+        """Give the lock back."""
+        assert self._other is not None
+        self._other.rollback()
+        self._other.close()
+        self._other = None
+
+    def fill(self, master: int) -> None:
+        """Let no file of the master and its database processes grow, until `drain`."""
+        _limit(master, FULL)
+
+    def drain(self, master: int) -> None:
+        """Give the space back."""
+        _limit(master, resource.RLIM_INFINITY)
+
+    def records(self) -> Records:
+        """Everything that matters in it, read by itself and read-only; the master has stopped."""
+        with contextlib.closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True)) as rows:
+            return Records(
+                tasks={
+                    task: (state, attempt)
+                    for task, state, attempt in rows.execute("SELECT task_id, status, attempt FROM tasks")
+                },
+                attempts=rows.execute("SELECT task_id, attempt, outcome FROM assignments").fetchall(),
+                results=rows.execute("SELECT task_id, attempt, success FROM results").fetchall(),
+            )
+
+
+def _limit(pid: int, size: int) -> None:
+    """Bound the files of a process, its children, and what they start: a full disk for them alone."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for each in (process, *process.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+                resource.prlimit(each.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
