@@ -59,7 +59,7 @@ def wire_code(error: MasterError) -> int:
 
 
 def _details(error: MasterError, code: grpc.StatusCode) -> tuple[tuple[str, bytes], ...]:
-    """The trailing metadata in which clients of google.rpc.Status find the field that is wrong, or when to retry."""
+    """The metadata in which clients of google.rpc.Status find which field is wrong, or when to try again."""
     detail: Message
     if isinstance(error, InvalidRequestError):
         violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=str(error))

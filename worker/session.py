@@ -20,8 +20,7 @@ _WELCOME_TIMEOUT_S = 10.0
 # A session that lasted this long was a good one: the next failure starts with short delays again.
 _HEALTHY_AFTER_S = 5.0
 _FIRST_DELAY_S = 0.2
-# A master that has started waits 10 s for the workers that it knows, unless it was told otherwise; half of that
-# leaves time to connect.
+# A master that has started waits 10 s for the workers that it knows, unless it was told otherwise.
 _LONGEST_DELAY_S = 5.0
 
 # The master will say the same thing again until somebody changes something.
@@ -36,9 +35,9 @@ _REFUSALS = frozenset(
     }
 )
 
-# A connection whose other end is gone without a word is noticed within 8 s. A master of default settings gives
-# a silent worker up after 16 s; without a new session before that the work is done twice. The third line is
-# what counts: with the second alone gRPC 1.85 waits 60 s for the answer to a ping.
+# A connection whose other end is gone without a word is noticed within 8 s: a master of default settings
+# gives a silent worker up after 16 s, and without a new session by then the work is done twice. The third
+# line is what counts: with the second alone gRPC 1.85 waits 60 s for the answer to a ping.
 # The subchannel pool is the channel's own because a shared one would add gRPC's connection backoff to ours.
 _CHANNEL_OPTIONS = (
     ("grpc.keepalive_time_ms", 4_000),

@@ -103,15 +103,19 @@ class LoadClient(threading.Thread):
 
     def _spec(self) -> TaskSpec:
         self._made += 1
-        note = f'echo "$RTS_TASK_ID $RTS_ATTEMPT" >> {self._journal} || exit 4'
         after = self._chance.choice(("", "; sleep 0.05", "; sleep 0.2", "; exit 3"))
         return TaskSpec(
             task_id=f"{self.name}-{self._made}",
-            command=note + after,
+            command=command(self._journal) + after,
             cpu=1.0,
             memory=0.25,
             task_type="cpu-light",
         )
+
+
+def command(journal: Path) -> str:
+    """A shell command that notes which attempt it is, or fails."""
+    return f'echo "$RTS_TASK_ID $RTS_ATTEMPT" >> {journal} || exit 4'
 
 
 def all_acknowledged(clients: list[LoadClient]) -> set[str]:

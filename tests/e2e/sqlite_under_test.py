@@ -7,11 +7,8 @@ import resource
 import sqlite3
 from pathlib import Path
 
-import psutil
 from proof import Records
-
-# A file may not grow beyond this many bytes; every file that matters here is longer.
-FULL = 1
+from rts_processes import FULL, limit_files
 
 
 class SqliteUnderTest:
@@ -44,11 +41,11 @@ class SqliteUnderTest:
 
     def fill(self, master: int) -> None:
         """Let no file of the master and its database processes grow, until `drain`."""
-        _limit(master, FULL)
+        limit_files(master, FULL)
 
     def drain(self, master: int) -> None:
         """Give the space back."""
-        _limit(master, resource.RLIM_INFINITY)
+        limit_files(master, resource.RLIM_INFINITY)
 
     def records(self) -> Records:
         """Everything that matters in it, read by itself and read-only; the master has stopped."""
@@ -61,12 +58,3 @@ class SqliteUnderTest:
                 attempts=rows.execute("SELECT task_id, attempt, outcome FROM assignments").fetchall(),
                 results=rows.execute("SELECT task_id, attempt, success FROM results").fetchall(),
             )
-
-
-def _limit(pid: int, size: int) -> None:
-    """Bound the files of a process, its children, and what they start: a full disk for them alone."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        for each in (process, *process.children(recursive=True)):
-            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
-                resource.prlimit(each.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
