@@ -8,6 +8,7 @@ and this class wires them together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
     from rtscore import Explanation
 
 QUEUED = TaskStatus()
+# A clock that is only corrected goes back by less.
+SET_BACK_S = 1.0
 
 
 class Explains(Protocol):
@@ -104,6 +107,8 @@ class Cluster:
         self._sla_multiplier = sla_multiplier
         self._scheduler = scheduler
         self._seq = 0
+        self._pause_s = heartbeat_interval_s
+        self._latest = -math.inf
         self._begun = False
         self._book = Book(keep_finished)
         self._members = Members(table)
@@ -119,7 +124,7 @@ class Cluster:
             tau,
             self._forecast,
             max_attempts=max_attempts,
-            pause_s=heartbeat_interval_s,
+            pause_s=self._pause_s,
         )
         self._liveness = Liveness(
             self._members,
@@ -161,6 +166,9 @@ class Cluster:
         """
         effects: list[Effect] = []
         self._liveness.uptime.advance(now)
+        if now < self._latest - SET_BACK_S:
+            self._queue.set_back(now, self._pause_s)
+        self._latest = now
         self._handlers[type(event)](event, now, effects)
         self._begun = True
         return effects

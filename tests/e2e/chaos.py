@@ -158,8 +158,8 @@ def _lanes(cluster: FaultCluster, journal: Path, chance: random.Random, seconds:
         faults = Faults(cluster, journal, name)
         # A generator of its own, so that what one target goes through does not depend on the others' pace.
         own = random.Random(chance.randrange(1 << 30))
-        # Faults of the master and its store reach every worker: in a long run they leave room between them, so
-        # that the others are measured alone, too.
+        # Faults of the master and its store reach every worker: in a long run they leave room between them,
+        # so that the others are measured alone, too.
         pause_s = (0.5, 4.0) if name in workers or not long_run else (8.0, 24.0)
         lanes.append(Lane(name, faults, kinds_of(faults), own, began, began + seconds, pause_s))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +34,7 @@ class StoreUnderTest(Protocol):
     def block(self) -> None: ...
     def unblock(self) -> None: ...
     def fill(self, master: int) -> None: ...
-    def drain(self, master: int) -> None: ...
+    def drain(self) -> None: ...
     def records(self) -> Records: ...
 
 
@@ -103,11 +104,16 @@ class FaultCluster:
         self.log = directory / "master.log"
         self.clock = WallClock(directory / "master.clock")
         self._settings = settings
+        self._starting = threading.Lock()
+        # Held by a fault that is about this very process.
+        self.master_stays = threading.Lock()
+        # Dead on purpose: nobody is to start it again.
+        self.master_held_down = False
         self.master = self.start_master()
         self.workers = [WorkerUnderTest(f"w{n + 1}", directory, self.address) for n in range(workers)]
 
     def start_master(self) -> Rts:
-        """Start the master; it may find that it cannot, as its store may be under a fault of its own."""
+        """Start the master; that its store is under a fault of its own may end it again."""
         self.master = Rts(
             self.log,
             *("master", "--listen", self.address, *self.store.options()),
@@ -117,6 +123,12 @@ class FaultCluster:
             **self._settings,
         )
         return self.master
+
+    def keep_master(self) -> None:
+        """Start the master again if it ended and should not have: its store could not be opened then, say."""
+        with self._starting:
+            if not self.master_held_down and self.master.process.poll() is not None:
+                self.start_master()
 
     def client(self, **options: Any) -> MasterClient:
         """A client that goes straight to the master."""

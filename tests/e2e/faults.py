@@ -64,23 +64,28 @@ class Faults:
         """SIGKILL; started again after a while, and again if it cannot start yet."""
         measured = self._begin("master killed", "master")
         logs = [(worker.log, size(worker.log)) for worker in self._cluster.workers]
-        self._cluster.master.kill()
+        with self._cluster.master_stays:
+            self._cluster.master_held_down = True
+            self._cluster.master.kill()
         noticed = [said_after(*log, "no session") for log in logs]
         measured.detect_s = seconds_until(
             lambda: any(said() for said in noticed), PATIENCE_S, "a worker notices"
         )
         time.sleep(hold_s)
-        self._cluster.start_master()
+        self._cluster.master_held_down = False
+        self._cluster.keep_master()
         return self._recovered(measured, self._serves)
 
     def store_blocked(self, hold_s: float) -> Measured:
         """Another program holds the store's lock."""
-        return self._store("store locked", self._cluster.store.block, self._cluster.store.unblock, hold_s)
+        return self._store("store locked", hold_s, self._cluster.store.block, self._cluster.store.unblock)
 
     def store_full(self, hold_s: float) -> Measured:
         """No file of the master can grow."""
-        store, pid = self._cluster.store, self._cluster.master.process.pid
-        return self._store("store's disk full", lambda: store.fill(pid), lambda: store.drain(pid), hold_s)
+        store, cluster = self._cluster.store, self._cluster
+        return self._store(
+            "store's disk full", hold_s, lambda: store.fill(cluster.master.process.pid), store.drain
+        )
 
     def master_clock(self, hold_s: float, ahead_s: int = CLOCK_JUMP_S) -> Measured:
         """The master's wall clock jumps, and later jumps back."""
@@ -214,12 +219,13 @@ class Faults:
         return task_id
 
     def _store(
-        self, kind: str, take: Callable[[], None], give: Callable[[], None], hold_s: float
+        self, kind: str, hold_s: float, take: Callable[[], None], give: Callable[[], None]
     ) -> Measured:
         measured = self._begin(kind, "store")
-        take()
         try:
-            measured.detect_s = seconds_until(self._refuses, PATIENCE_S, "a submission is refused")
+            with self._cluster.master_stays:
+                take()
+                measured.detect_s = self._until(self._refuses, f"refused: {kind}")
             time.sleep(hold_s)
         finally:
             give()
@@ -251,9 +257,7 @@ class Faults:
         return seconds_until(condition, PATIENCE_S, what)
 
     def _serves(self) -> bool:
-        if self._cluster.master.process.poll() is not None:
-            # It was started while its store could not be opened; whoever keeps it running tries again.
-            self._cluster.start_master()
+        self._cluster.keep_master()
         try:
             self.submit()
         except ClientError:

@@ -21,6 +21,7 @@ class SqliteUnderTest:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "rts.db"
+        self._full = 0
         self._other: sqlite3.Connection | None = None
 
     def options(self) -> tuple[str, ...]:
@@ -41,11 +42,12 @@ class SqliteUnderTest:
 
     def fill(self, master: int) -> None:
         """Let no file of the master and its database processes grow, until `drain`."""
+        self._full = master
         limit_files(master, FULL)
 
-    def drain(self, master: int) -> None:
+    def drain(self) -> None:
         """Give the space back."""
-        limit_files(master, resource.RLIM_INFINITY)
+        limit_files(self._full, resource.RLIM_INFINITY)
 
     def records(self) -> Records:
         """Everything that matters in it, read by itself and read-only; the master has stopped."""
