@@ -99,7 +99,7 @@ class Faults:
 
     def worker_killed(self, worker: WorkerUnderTest, hold_s: float) -> Measured:
         """SIGKILL to the agent, its commands go on; started again after a while."""
-        measured = self._begin("worker killed", worker.id)
+        measured = self._begin_at(worker, "worker killed")
         worker.kill()
         measured.detect_s = self._until_state(worker, "active", reached=False)
         time.sleep(hold_s)
@@ -108,7 +108,7 @@ class Faults:
 
     def network_cut(self, worker: WorkerUnderTest, hold_s: float) -> Measured:
         """Packets are lost for a time, within the grace or beyond it."""
-        measured = self._begin("network cut", worker.id)
+        measured = self._begin_at(worker, "network cut")
         worker.link.cut()
         measured.detect_s = self._until_state(worker, "active", reached=False)
         time.sleep(max(0.0, measured.began + hold_s - time.monotonic()))
@@ -117,7 +117,7 @@ class Faults:
 
     def network_cut_long(self, worker: WorkerUnderTest, hold_s: float) -> Measured:
         """Packets are lost until the worker is given up."""
-        measured = self._begin("network cut beyond the grace", worker.id)
+        measured = self._begin_at(worker, "network cut beyond the grace")
         worker.link.cut()
         measured.detect_s = self._until_state(worker, "gone")
         time.sleep(hold_s)
@@ -126,7 +126,7 @@ class Faults:
 
     def network_slow(self, worker: WorkerUnderTest, hold_s: float) -> Measured:
         """Everything is late."""
-        measured = self._begin("network slow", worker.id)
+        measured = self._begin_at(worker, "network slow")
         worker.link.delay(SLOW_S)
         time.sleep(hold_s)
         worker.link.heal()
@@ -134,24 +134,22 @@ class Faults:
 
     def half_open(self, worker: WorkerUnderTest, hold_s: float) -> Measured:
         """The connection is gone and neither end was told; a new one would work. It heals itself."""
-        measured = self._begin("half-open connection", worker.id)
+        measured = self._begin_at(worker, "half-open connection")
         worker.link.strand()
         measured.detect_s = self._until_state(worker, "active", reached=False)
         return self._active_again(measured, worker)
 
     def half_closed(self, worker: WorkerUnderTest, hold_s: float) -> Measured:
         """The master is told that the worker says no more; the worker is told nothing. It heals itself."""
-        measured = self._begin("half-closed connection", worker.id)
-        log = size(worker.log)
-        worker.link.half_close()
-        measured.detect_s = seconds_until(
-            said_after(worker.log, log, "no session"), PATIENCE_S, "the worker notices"
-        )
+        measured = self._begin_at(worker, "half-closed connection")
+        noticed = said_after(worker.log, size(worker.log), "no session")
+        # Again and again, as a master that dies at this moment takes the connection with it.
+        measured.detect_s = self._until(lambda: noticed() or worker.link.half_close(), "the worker notices")
         return self._active_again(measured, worker)
 
     def connection_refused(self, worker: WorkerUnderTest, hold_s: float) -> Measured:
         """Connections are reset, and refused for a while."""
-        measured = self._begin("connection refused", worker.id)
+        measured = self._begin_at(worker, "connection refused")
         worker.link.refuse()
         measured.detect_s = self._until_state(worker, "active", reached=False)
         time.sleep(hold_s)
@@ -160,7 +158,7 @@ class Faults:
 
     def worker_clock(self, worker: WorkerUnderTest, hold_s: float, ahead_s: int = CLOCK_JUMP_S) -> Measured:
         """The worker's wall clock jumps, and later jumps back."""
-        measured = self._begin(_jump("worker", ahead_s), worker.id)
+        measured = self._begin_at(worker, _jump("worker", ahead_s))
         worker.clock.set(ahead_s)
         time.sleep(hold_s)
         worker.clock.set(0)
@@ -168,7 +166,7 @@ class Faults:
 
     def worker_full(self, worker: WorkerUnderTest, hold_s: float) -> Measured:
         """No file of the worker can grow, nor of the commands that it starts."""
-        measured = self._begin("worker's disk full", worker.id)
+        measured = self._begin_at(worker, "worker's disk full")
         limit_files(worker.process.process.pid, FULL)
         time.sleep(hold_s)
         limit_files(worker.process.process.pid, resource.RLIM_INFINITY)
@@ -176,7 +174,7 @@ class Faults:
 
     def worker_resized(self, worker: WorkerUnderTest, hold_s: float) -> Measured:
         """The agent dies and comes back under its id with fewer cores than it had, later with all of them."""
-        measured = self._begin("worker smaller", worker.id)
+        measured = self._begin_at(worker, "worker smaller")
         worker.kill()
         worker.start(SMALL_CPU)
         self._until(lambda: self._cpu(worker) == SMALL_CPU, "the worker is smaller")
@@ -187,7 +185,7 @@ class Faults:
 
     def worker_twice(self, worker: WorkerUnderTest, hold_s: float) -> Measured:
         """A second agent claims the id, from a directory of its own."""
-        measured = self._begin("two workers, one id", worker.id)
+        measured = self._begin_at(worker, "two workers, one id")
         log = worker.log.with_suffix(".twin.log")
         twin = worker.agent(log, worker.work_dir.with_suffix(".twin"))
         began = size(log)
@@ -233,6 +231,10 @@ class Faults:
 
     def _begin(self, kind: str, target: str) -> Measured:
         return Measured(kind, target, time.monotonic())
+
+    def _begin_at(self, worker: WorkerUnderTest, kind: str) -> Measured:
+        self._until_state(worker, "active")
+        return self._begin(kind, worker.id)
 
     def _recovered(self, measured: Measured, condition: Callable[[], Any]) -> Measured:
         measured.recover_s = self._until(condition, f"over: {measured.kind}")
