@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import structlog
 
-from master import convert
+from master import access, convert
 from master.errors import MasterError, StoreUnavailableError, UnsupportedError, WorkerUnreachableError
 from master.events import Assign, AttemptFinished, AttemptId, AttemptRefused, AttemptStarted, RegisterWorker
 from master.interceptors import Context
@@ -147,6 +147,7 @@ class Agents(cluster_pb2_grpc.MasterWorkerServicer):
         self, request: cluster_pb2.WorkerInfo, context: Context
     ) -> cluster_pb2.RegisterAck:
         """Take a worker in, or again."""
+        access.require_worker(request.worker_id, context)
         worker = convert.worker_record(request, address=request.worker_ip, executors=())
         try:
             self._master.post(RegisterWorker(worker, None))
@@ -160,6 +161,7 @@ class Agents(cluster_pb2_grpc.MasterWorkerServicer):
         self, request: cluster_pb2.Heartbeat, context: Context
     ) -> cluster_pb2.HeartbeatAck:
         """Note a sign of life; false to a worker that has to register first."""
+        access.require_worker(request.worker_id, context)
         try:
             self._master.post(convert.heartbeat(request.worker_id, request, claims=True))
         except MasterError:
@@ -170,6 +172,7 @@ class Agents(cluster_pb2_grpc.MasterWorkerServicer):
         self, request: cluster_pb2.TaskResult, context: Context
     ) -> cluster_pb2.Ack:
         """Record a result; a yes means that it is durable."""
+        access.require_worker(request.worker_id, context)
         try:
             await self._master.apply(convert.finished(request.worker_id, request))
         except StoreUnavailableError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import os
 import re
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
+from rtscore.credentials import is_loopback
 
 
 class ConfigError(ValueError):
@@ -26,7 +27,9 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True):
     put to use; it is looked at every `params_reload_interval_s`. A worker that has been silent for three
     heartbeats and then `worker_grace_s` is lost. `stop_grace_s` bounds a graceful stop. Every
     `ga_epoch_interval_s` (0: never) parameters are learned from what finished in the last `train_window_s`;
-    the other `ga_` settings are the genetic algorithm's.
+    the other `ga_` settings are the genetic algorithm's. `tls_cert` and `tls_key` are the PEM files of an
+    encrypted port, with `client_ca` for clients that show a certificate of these authorities only. `tokens`
+    is the file that `master.tokens` reads; empty: nobody is asked for one.
     """
 
     listen: str = "127.0.0.1:7070"
@@ -45,6 +48,10 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True):
     ga_mutation_rate: float = 0.1
     ga_crossover_rate: float = 0.7
     train_window_s: float = 86_400.0
+    tls_cert: str = ""
+    tls_key: str = ""
+    client_ca: str = ""
+    tokens: str = ""
     insecure: bool = False
     log_level: str = "info"
     log_format: str = "console"
@@ -144,10 +151,17 @@ _SETTINGS: tuple[tuple[str, str, Callable[[object], Any]], ...] = (
     ("ga_mutation_rate", "GA_MUTATION_RATE", _within(float, 0, 1)),
     ("ga_crossover_rate", "GA_CROSSOVER_RATE", _within(float, 0, 1)),
     ("train_window_s", "RTS_TRAIN_WINDOW", duration),
+    ("tls_cert", "RTS_TLS_CERT", _text),
+    ("tls_key", "RTS_TLS_KEY", _text),
+    ("client_ca", "RTS_CLIENT_CA", _text),
+    ("tokens", "RTS_TOKENS", _text),
     ("insecure", "RTS_INSECURE", _flag),
     ("log_level", "RTS_LOG_LEVEL", _one_of("debug", "info", "warning", "error")),
     ("log_format", "RTS_LOG_FORMAT", _one_of("console", "json")),
 )
+
+
+PROTECTION_VARIABLES = ("RTS_TLS_CERT", "RTS_TLS_KEY", "RTS_CLIENT_CA", "RTS_TOKENS")
 
 
 def load_config(
@@ -169,8 +183,8 @@ def load_config(
     Raises
     ------
     ConfigError
-        When a value cannot be, a key does not exist, the file cannot be read, or the address is not loopback
-        and `insecure` is not set.
+        When a value cannot be, a key does not exist, the file cannot be read, or the address is not loopback,
+        TLS or tokens are missing, and `insecure` is not set.
     """
     environ = os.environ if environ is None else environ
     given = {key: value for key, value in (flags or {}).items() if value is not None}
@@ -204,15 +218,13 @@ def refuse_open_address(config: MasterConfig) -> None:
         When others than this machine could connect and nobody said that this is intended.
     """
     host, _ = split_address(config.listen)
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not (loopback or config.insecure):
+    settings = {"--tls-cert": config.tls_cert, "--tls-key": config.tls_key, "--tokens": config.tokens}
+    missing = [flag for flag, value in settings.items() if not value]
+    if missing and not (is_loopback(host) or config.insecure):
         raise ConfigError(
             f"listen: {config.listen} can be reached from other machines, and whoever reaches the master "
-            "runs commands on its workers; TLS and tokens are not there yet, so use a loopback address as "
-            "127.0.0.1, or say --insecure"
+            f"runs commands on its workers; give {', '.join(missing)}, use a loopback address as 127.0.0.1, "
+            "or say --insecure"
         )
 
 

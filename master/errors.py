@@ -7,6 +7,8 @@
     ├── TaskExistsError         the id is taken by a task of other content
     ├── UnknownTaskError        no such task
     ├── UnknownWorkerIdError    no such worker
+    ├── UnauthenticatedError    nobody's token, or none
+    ├── PermissionDeniedError   the caller's role, or another's task or worker, does not admit it
     ├── NotAllowedError         the state of the task or worker does not admit it
     ├── StoreUnavailableError   the store did not take the write; try again
     ├── WorkerUnreachableError  the worker that was asked did not answer
@@ -42,6 +44,14 @@ class UnknownTaskError(MasterError):
 
 class UnknownWorkerIdError(MasterError):
     """No worker has this id."""
+
+
+class UnauthenticatedError(MasterError):
+    """It is not known who calls."""
+
+
+class PermissionDeniedError(MasterError):
+    """The caller may not do this, or not with this task or worker."""
 
 
 class NotAllowedError(MasterError):

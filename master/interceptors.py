@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn, TypeAlias
@@ -16,11 +18,13 @@ from master.errors import (
     InvalidRequestError,
     MasterError,
     NotAllowedError,
+    PermissionDeniedError,
     ReplacedError,
     StoppingError,
     StoreUnavailableError,
     TaskExistsError,
     TooSlowError,
+    UnauthenticatedError,
     UnknownTaskError,
     UnknownWorkerIdError,
     UnsupportedError,
@@ -35,6 +39,8 @@ _CODES: dict[type[MasterError], grpc.StatusCode] = {
     TaskExistsError: grpc.StatusCode.ALREADY_EXISTS,
     UnknownTaskError: grpc.StatusCode.NOT_FOUND,
     UnknownWorkerIdError: grpc.StatusCode.NOT_FOUND,
+    UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
+    PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
     NotAllowedError: grpc.StatusCode.FAILED_PRECONDITION,
     StoreUnavailableError: grpc.StatusCode.UNAVAILABLE,
     WorkerUnreachableError: grpc.StatusCode.UNAVAILABLE,
@@ -48,6 +54,8 @@ _CODES: dict[type[MasterError], grpc.StatusCode] = {
 # What clearly passes by itself, and after how many seconds it is worth another try: the journal tries at most
 # two seconds apart, and a restart takes about one.
 _RETRY_AFTER_S: dict[type[MasterError], int] = {StoreUnavailableError: 1, StoppingError: 1}
+
+REFUSAL_PATIENCE_S = 1.0
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -78,11 +86,29 @@ async def _refuse(context: Context, error: Exception, method: str) -> NoReturn:
     """Abort the call; what is not ours to tell is logged and stays here."""
     if isinstance(error, MasterError):
         code = _CODES[type(error)]
+        if isinstance(error, (UnauthenticatedError, PermissionDeniedError)):
+            log.warning("call refused", method=method, peer=context.peer(), reason=str(error))
         await context.abort(code, str(error), _details(error, code))
     if isinstance(error, (grpc.RpcError, grpc.aio.AbortError)):
         raise error
     log.error("request failed", method=method, exc_info=error)
     await context.abort(grpc.StatusCode.INTERNAL, "internal error; the master's log says more")
+
+
+def refusing(error: MasterError, method: str, *, streams: bool) -> Handler:
+    """A handler in the place of any other that refuses, and decodes nothing of the request.
+
+    With `streams` it waits a moment for the first message: a client of grpc.aio that is still writing one
+    when it is refused may report an internal error of its own instead.
+    """
+
+    async def refuse(requests: Any, context: Context) -> None:
+        if streams:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(anext(requests, None), REFUSAL_PATIENCE_S)
+        await _refuse(context, error, method)
+
+    return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 def _single(

@@ -16,7 +16,9 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from master.access import ANYONE, ANYONE_CERTIFIED
 from master.agents import Agents
+from master.authentication import Authentication
 from master.cluster import Cluster
 from master.config import ConfigError, MasterConfig, refuse_open_address, split_address
 from master.errors import MasterError, StoppingError
@@ -29,6 +31,8 @@ from master.sessions import Sessions
 from master.store.sqlite import SqliteStore
 from master.task_logs import TaskLogs
 from master.timed import TimedScheduler
+from master.tls import server_credentials
+from master.tokens import load_tokens
 from master.training import Trainer
 from master.versions import Versions
 from rtscore import InMemoryTauStore, RoundRobinScheduler, RTSScheduler, WorkerTable
@@ -67,6 +71,12 @@ class MasterServer:
 
     def __init__(self, config: MasterConfig) -> None:
         refuse_open_address(config)
+        certificates = bool(config.client_ca)
+        self._tls = server_credentials(config)
+        self._authentication = Authentication(
+            load_tokens(config.tokens, certificates=certificates) if config.tokens else None,
+            ANYONE_CERTIFIED if certificates else ANYONE,
+        )
         self.config = config
         self.address = ""
         table = WorkerTable()
@@ -120,6 +130,8 @@ class MasterServer:
             address=self.address,
             store=self.config.store,
             scheduler=self.config.scheduler,
+            tls="mutual" if self.config.client_ca else self._tls is not None,
+            tokens=bool(self.config.tokens),
             params=self.learning.versions.number if self.learning else 0,
             tasks=len(snapshot.tasks),
             workers=len(snapshot.workers),
@@ -167,7 +179,7 @@ class MasterServer:
         await self.stop()
 
     async def _listen(self) -> None:
-        server = grpc.aio.server(interceptors=(Errors(),), options=_OPTIONS)
+        server = grpc.aio.server(interceptors=(self._authentication, Errors()), options=_OPTIONS)
         scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server(self._service, server)
         scheduler_pb2_grpc.add_WorkerServiceServicer_to_server(self.sessions, server)
         cluster_pb2_grpc.add_MasterWorkerServicer_to_server(self._agents, server)
@@ -177,7 +189,10 @@ class MasterServer:
         )
         host, _ = split_address(self.config.listen)
         try:
-            port = server.add_insecure_port(self.config.listen)
+            if self._tls is None:
+                port = server.add_insecure_port(self.config.listen)
+            else:
+                port = server.add_secure_port(self.config.listen, self._tls)
         except RuntimeError:
             raise ConfigError(
                 f"listen: cannot listen on {self.config.listen}; is another process there already?"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
-from master import convert
+from master import access, convert
 from master.errors import MasterError, NotAllowedError, UnknownTaskError, UnknownWorkerIdError
 from master.forecast import Prediction
 from master.interceptors import Context, wire_code
@@ -29,6 +29,7 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
 
     async def SubmitTask(self, request: scheduler_pb2.TaskSpec, context: Context) -> scheduler_pb2.TaskInfo:
         """Accept one task."""
+        request.user_id = access.submitter(request.user_id)
         (outcome,) = await self._master.submit([convert.submission(request)])
         if isinstance(outcome, MasterError):
             raise outcome
@@ -38,17 +39,24 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         self, request: scheduler_pb2.SubmitTasksRequest, context: Context
     ) -> scheduler_pb2.SubmitTasksReply:
         """Accept many; one answer each."""
-        outcomes = await self._master.submit(convert.submissions(request))
+        denied = access.claim(request.tasks)
+        submissions = convert.submissions(request)
+        if denied:
+            submissions = [given for number, given in enumerate(submissions) if number not in denied]
+        outcomes = await self._master.submit(submissions)
+        for number, error in denied.items():
+            outcomes.insert(number, error)
         return convert.submit_reply(outcomes, wire_code, self._predict)
 
     async def GetTask(self, request: scheduler_pb2.TaskRef, context: Context) -> scheduler_pb2.TaskInfo:
         """One task as it is now."""
-        return self._info(await self._master.task(request.task_id))
+        return self._info(access.require_task(await self._master.task(request.task_id)))
 
     async def ListTasks(
         self, request: scheduler_pb2.ListTasksRequest, context: Context
     ) -> scheduler_pb2.ListTasksReply:
         """One page."""
+        request.user_id = access.listed_user(request.user_id)
         query = convert.task_query(request)
         page = await self._master.store.list_tasks(query)
         return convert.task_page([(task, self._info(task)) for task in page], query.limit)
@@ -58,10 +66,10 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
     ) -> AsyncIterator[scheduler_pb2.TaskInfo]:
         """Changes from now on, after the present state of the tasks that are named."""
         task_ids = list(dict.fromkeys(request.task_ids))
-        watcher = self._master.watchers.add(task_ids)
+        watcher = self._master.watchers.add(task_ids, access.listed_user(""))
         try:
             for task in await self._master.tasks(task_ids):
-                watcher.begin(task)
+                watcher.begin(access.require_task(task))
             async for task in watcher:
                 yield self._info(task)
         finally:
@@ -69,12 +77,15 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
 
     async def CancelTask(self, request: scheduler_pb2.TaskRef, context: Context) -> scheduler_pb2.TaskInfo:
         """Ask for a task's end."""
+        await self._require_own(request.task_id)
         return self._info(await self._master.cancel(request.task_id))
 
     async def StreamTaskLogs(
         self, request: cluster_pb2.TaskLogRequest, context: Context
     ) -> AsyncIterator[cluster_pb2.LogChunk]:
         """What a task has printed."""
+        request.user_id = access.listed_user(request.user_id)
+        await self._require_own(request.task_id)
         async for chunk in self._logs.stream(request):
             yield chunk
 
@@ -97,7 +108,7 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
 
     async def Explain(self, request: scheduler_pb2.TaskRef, context: Context) -> scheduler_pb2.Explanation:
         """Why a task is where it is, or why it waits."""
-        task = await self._master.task(request.task_id)
+        task = access.require_task(await self._master.task(request.task_id))
         attempts = await self._master.store.attempts(request.task_id)
         answer = self._master.cluster.explain(task, self._master.clock())
         return convert.explanation(self._info(answer.task), answer, attempts)
@@ -143,6 +154,10 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         """Run an epoch now."""
         epoch = await self._require_learning().epoch()
         return convert.train_reply(epoch.reply, epoch.version)
+
+    async def _require_own(self, task_id: str) -> None:
+        if not access.CALLER.get().sees_all:
+            access.require_task(await self._master.task(task_id))
 
     def _require_learning(self) -> Learning:
         if self._learning is None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from master import convert
+from master import access, convert
 from master.errors import (
     InvalidRequestError,
     ReplacedError,
@@ -152,7 +152,7 @@ class Sessions(scheduler_pb2_grpc.WorkerServiceServicer):
 
         A coroutine that writes, not a generator: when the call is cancelled its `finally` runs at once.
         """
-        session = await self._greet(request_iterator)
+        session = await self._greet(request_iterator, context)
         reader = asyncio.create_task(self._read(session, request_iterator))
         # An error must not wait for a write: a worker that does not read blocks it for ever.
         ends = {asyncio.create_task(session.write(context)), asyncio.create_task(session.broken())}
@@ -177,10 +177,11 @@ class Sessions(scheduler_pb2_grpc.WorkerServiceServicer):
         for session in self._sessions.values():
             session.close(None)
 
-    async def _greet(self, updates: AsyncIterator[scheduler_pb2.WorkerUpdate]) -> _Session:
+    async def _greet(self, updates: AsyncIterator[scheduler_pb2.WorkerUpdate], context: Context) -> _Session:
         if self._closed:
             raise StoppingError("the master is stopping; try again")
         hello = await self._hello(updates)
+        access.require_worker(hello.info.worker_id, context)
         worker = convert.worker_record(hello.info, address="", executors=hello.executors)
         old = self._sessions.get(worker.worker_id)
         if old is not None:

@@ -14,19 +14,24 @@ BACKLOG = 10_000
 class Watcher:
     """One client's view; an async iterator of tasks.
 
+    With a user it is told of no other's tasks.
+
     A watcher that reads slowly misses states in between but never the last one. One that watches every task
     and falls more than `BACKLOG` tasks behind is told so and ended: it would have to hold them all.
     """
 
-    def __init__(self, task_ids: frozenset[str]) -> None:
+    def __init__(self, task_ids: frozenset[str], user_id: str = "") -> None:
         self._open = set(task_ids)
         self._every = not task_ids
+        self._user_id = user_id
         self._changed: dict[str, StoredTask] = {}
         self._wake = asyncio.Event()
         self._error: Exception | None = None
 
     def put(self, task: StoredTask) -> None:
         """Note a state; the newest of a task replaces one that has not been read."""
+        if self._user_id and task.spec.submission.user_id != self._user_id:
+            return
         # Deleting first moves the task to the end: tasks come in the order of their latest change.
         self._changed.pop(task.spec.task_id, None)
         self._changed[task.spec.task_id] = task
@@ -71,9 +76,9 @@ class Watchers:
         """How many watchers there are."""
         return len(self._of_every.union(*self._of_task.values()))
 
-    def add(self, task_ids: Collection[str]) -> Watcher:
-        """A new watcher of these tasks, or, with none, of every task."""
-        watcher = Watcher(frozenset(task_ids))
+    def add(self, task_ids: Collection[str], user_id: str = "") -> Watcher:
+        """A new watcher of these tasks, or, with none, of every task; with a user, of theirs only."""
+        watcher = Watcher(frozenset(task_ids), user_id)
         for group in self._groups(task_ids, create=True):
             group.add(watcher)
         return watcher

@@ -10,6 +10,7 @@
     │   ├── DuplicateWorkerError (ValueError) an id that already is
     │   └── InvalidWorkerError (ValueError)  totals, loads or slots that no worker can have
     ├── CapacityError (ValueError)           a reservation larger than what is available
+    ├── CredentialsError (ValueError)        a token, certificate or key that cannot be used, or not there
     └── NotReservedError (ValueError)        a release of what was not reserved
 
 "Nothing fits" is not among them: it is a `Decision` whose source is `Source.NONE`.
@@ -56,3 +57,7 @@ class CapacityError(RtscoreError, ValueError):
 
 class NotReservedError(RtscoreError, ValueError):
     """A release names something that was not reserved."""
+
+
+class CredentialsError(RtscoreError, ValueError):
+    """A token, a certificate or a key cannot be used, or not here; never says what the token is."""

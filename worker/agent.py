@@ -17,6 +17,7 @@ import structlog
 from rtscore.rpc import cluster_pb2, scheduler_pb2
 from worker.attempts import Attempts
 from worker.config import WorkerConfig
+from worker.containers import container_executor
 from worker.convert import from_key, from_running, to_assignment, to_key
 from worker.executors.base import Executor, Usage
 from worker.executors.process import ProcessExecutor
@@ -57,7 +58,9 @@ async def run(config: WorkerConfig) -> None:
     WorkDirInUseError
         When another agent works in the directory; nothing was started.
     OSError
-        When the directory cannot be used, or processes of an earlier agent cannot be killed (TimeoutError).
+        When the directory cannot be used, or what an earlier agent left cannot be ended.
+    NoEngineError
+        When the engine that the settings name for containers cannot be used.
     """
     agent = Agent(config)
     loop = asyncio.get_running_loop()
@@ -196,17 +199,21 @@ class Agent:
         self._executors: list[Executor] = [
             ProcessExecutor(config.worker_id, directory, config.log_limit_bytes, config.kill_grace_s)
         ]
+        if (containers := await asyncio.to_thread(container_executor, config, directory)) is not None:
+            self._executors.append(containers)
         for executor in self._executors:
             killed = await asyncio.to_thread(executor.clean)
             if killed:
-                _log.warning("processes of an earlier agent killed", count=killed)
+                _log.warning("left by an earlier agent and ended", executor=executor.name, count=killed)
         self._meter = UsageMeter(self._totals, directory)
         self._outbox = Outbox(directory / "outbox")
         self._outgoing = Outgoing()
         self._attempts = Attempts(
             config.worker_id, self._totals, self._executors, self._outbox, self._outgoing
         )
-        self._link = MasterLink(config.masters, self, self._outgoing, config.heartbeat_interval_s)
+        self._link = MasterLink(
+            config.masters, self, self._outgoing, config.heartbeat_interval_s, config.credentials
+        )
         _log.info("worker agent starts", worker_id=config.worker_id, **self._totals._asdict())
 
     async def _sweep_forever(self) -> None:
@@ -217,7 +224,7 @@ class Agent:
     async def _sweep(self) -> None:
         for executor in self._executors:
             if killed := await executor.sweep():
-                _log.warning("processes that outlived their attempt killed", count=killed)
+                _log.warning("outlived their attempt and ended", executor=executor.name, count=killed)
 
     # ---- stop ----
 

@@ -23,6 +23,7 @@ _TOLERANCE = 1e-6
 
 class _Attempt(msgspec.Struct):
     assignment: Assignment
+    starting: asyncio.Task[Execution] | None = None
     execution: Execution | None = None
     cancelled: bool = False
     # Ended by the worker's own stop: the master gives it to another worker, so it has no result.
@@ -31,6 +32,8 @@ class _Attempt(msgspec.Struct):
     def stop(self) -> None:
         if self.execution is not None:
             self.execution.stop("cancelled" if self.cancelled else "the worker stops")
+        elif self.starting is not None:
+            self.starting.cancel()
 
 
 class Attempts:
@@ -133,11 +136,21 @@ class Attempts:
     async def _run(self, attempt: _Attempt) -> None:
         key = attempt.assignment.key
         try:
+            # A task of its own: to fetch an image takes long, and a stop must not wait for it.
+            start = self._executor(attempt.assignment).start(attempt.assignment)
+            attempt.starting = asyncio.ensure_future(start)
             try:
-                execution = await self._executor(attempt.assignment).start(attempt.assignment)
+                execution = await attempt.starting
             except (OSError, ValueError) as error:
                 self._refuse(key, f"the command could not be started: {error}")
                 return
+            except asyncio.CancelledError:
+                if attempt.cancelled:
+                    self._refuse(key, "cancelled before it was started")
+                    return
+                if attempt.given_up:
+                    return
+                raise
             attempt.execution = execution
             if attempt.cancelled or attempt.given_up:
                 attempt.stop()

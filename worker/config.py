@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from rtscore.credentials import Credentials
+
 # A batch of results must stay far below gRPC's 4 MiB default for a message.
 MAX_LOG_LIMIT_BYTES = 1 << 20
 
@@ -35,6 +37,15 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
         Seconds between SIGTERM and SIGKILL.
     drain_timeout_s : float
         Seconds that a clean stop waits for running tasks before it ends them.
+    credentials : Credentials
+        What is shown to a master and trusted in it.
+    container_host : str
+        The engine for tasks with an image: the path of its socket, unix://PATH or tcp://HOST:PORT; empty:
+        what DOCKER_HOST says, and without that such tasks are refused.
+    container_network : str
+        The engine's network that containers are connected to; "none": they have no network.
+    container_pull : bool
+        Whether images that the engine does not have are pulled.
 
     Raises
     ------
@@ -53,6 +64,10 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     log_limit_bytes: int = 64 * 1024
     kill_grace_s: float = 5.0
     drain_timeout_s: float = 30.0
+    credentials: Credentials = Credentials()
+    container_host: str = ""
+    container_network: str = "none"
+    container_pull: bool = False
 
     def __post_init__(self) -> None:
         if not self.masters:
@@ -77,6 +92,13 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(
                 f"log_limit_bytes: {self.log_limit_bytes!r} is not between 1 and {MAX_LOG_LIMIT_BYTES}"
             )
+
+        if self.container_host and not self.container_host.startswith(("/", "unix:///", "tcp://")):
+            raise ValueError(
+                f"container_host: {self.container_host!r} is not an absolute path, unix:///PATH or tcp://HOST:PORT"
+            )
+        if not self.container_network:
+            raise ValueError("container_network: '' came; the name of a network, or none, is allowed")
 
     def directory(self) -> Path:
         """Return the agent's directory as an absolute path."""

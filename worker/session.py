@@ -11,6 +11,9 @@ from typing import Protocol
 import grpc
 import structlog
 
+from rtscore.credentials import Credentials
+from rtscore.errors import CredentialsError
+from rtscore.handshake import why_refused
 from rtscore.rpc import scheduler_pb2, scheduler_pb2_grpc
 from worker.outgoing import Outgoing
 
@@ -105,6 +108,8 @@ class MasterLink:
         What waits to be sent; emptied when a session begins, as the handler then says all of it again.
     heartbeat_interval_s : float
         For a master whose welcome leaves it open.
+    credentials : Credentials
+        What is shown to a master and trusted in it.
     """
 
     def __init__(
@@ -113,11 +118,13 @@ class MasterLink:
         handler: SessionHandler,
         outgoing: Outgoing,
         heartbeat_interval_s: float,
+        credentials: Credentials,
     ) -> None:
         self._masters = masters
         self._handler = handler
         self._outgoing = outgoing
         self._heartbeat_interval_s = heartbeat_interval_s
+        self._credentials = credentials
         self._backoff = Backoff(random.Random())
         self._leaving = asyncio.Event()
         self._disconnected = asyncio.Event()
@@ -158,14 +165,23 @@ class MasterLink:
                 continue
 
     async def _session(self, address: str) -> None:
-        async with grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS) as channel:
-            call = scheduler_pb2_grpc.WorkerServiceStub(channel).WorkerSession()
+        try:
+            connection = self._credentials.aio_channel(address, _CHANNEL_OPTIONS)
+        except CredentialsError as error:
+            raise SessionEndedError(str(error), refused=True) from None
+        async with connection as channel:
+            stub = scheduler_pb2_grpc.WorkerServiceStub(channel)
+            call = stub.WorkerSession(metadata=self._credentials.metadata)
             try:
                 await self._hold(call)
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
                 # A write to a call that is over says only that; the call itself knows why.
                 code, details = await call.code(), await call.details()
                 refused = code in _REFUSALS
+                if code is grpc.StatusCode.UNAVAILABLE:
+                    # Of a TLS master, gRPC says to a plain connection only that it was closed.
+                    reason = await asyncio.to_thread(why_refused, address, self._credentials.tls)
+                    refused, details = bool(reason), reason or details
                 raise SessionEndedError(f"{code.name}: {details}", refused) from error
 
     async def _hold(self, call: _Call) -> None:

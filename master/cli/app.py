@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from master.cli import explain, params, serve, submit, tasks, train, workers
+from master.cli import certs, explain, params, serve, submit, tasks, train, workers
+from master.cli.connect import reaches_master
 from master.cli.demo import command as demo
 from master.cli.failure import CommandError, Exit
 from master.cli.simulate import command as simulate
@@ -28,18 +29,19 @@ app = typer.Typer(
 app.command(epilog=demo.EPILOG)(demo.demo)
 app.command(epilog=serve.MASTER_EPILOG)(serve.master)
 app.command(epilog=serve.WORKER_EPILOG)(serve.worker)
-app.command(epilog=submit.EPILOG)(submit.submit)
-app.command(epilog=tasks.TASKS_EPILOG)(tasks.tasks)
-app.command(epilog=tasks.TASK_EPILOG)(tasks.task)
-app.command(epilog=tasks.LOGS_EPILOG)(tasks.logs)
-app.command(epilog=tasks.CANCEL_EPILOG)(tasks.cancel)
-app.command(epilog=workers.WORKERS_EPILOG)(workers.workers)
-app.command(epilog=workers.DRAIN_EPILOG)(workers.drain)
-app.command(epilog=explain.EPILOG)(explain.explain)
-app.command(epilog=workers.STATS_EPILOG)(workers.stats)
-app.command(epilog=train.EPILOG)(train.train)
+app.command(epilog=submit.EPILOG)(reaches_master(submit.submit))
+app.command(epilog=tasks.TASKS_EPILOG)(reaches_master(tasks.tasks))
+app.command(epilog=tasks.TASK_EPILOG)(reaches_master(tasks.task))
+app.command(epilog=tasks.LOGS_EPILOG)(reaches_master(tasks.logs))
+app.command(epilog=tasks.CANCEL_EPILOG)(reaches_master(tasks.cancel))
+app.command(epilog=workers.WORKERS_EPILOG)(reaches_master(workers.workers))
+app.command(epilog=workers.DRAIN_EPILOG)(reaches_master(workers.drain))
+app.command(epilog=explain.EPILOG)(reaches_master(explain.explain))
+app.command(epilog=workers.STATS_EPILOG)(reaches_master(workers.stats))
+app.command(epilog=train.EPILOG)(reaches_master(train.train))
 app.add_typer(params.app, name="params")
 app.command(epilog=simulate.EPILOG)(simulate.simulate)
+app.command(epilog=certs.EPILOG)(certs.certs)
 
 
 def _print_version(wanted: bool) -> None:

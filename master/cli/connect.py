@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -12,6 +14,7 @@ from master.cli.failure import CommandError, Exit
 
 if TYPE_CHECKING:
     from rtscore.client import MasterClient
+    from rtscore.credentials import Credentials
 
 DEFAULT_MASTER = "127.0.0.1:7070"
 
@@ -20,6 +23,21 @@ MasterOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
+CaOption = Annotated[
+    str, typer.Option(envvar="RTS_CA", metavar="FILE", help="Use TLS, and trust these authorities (PEM).")
+]
+CertOption = Annotated[
+    str, typer.Option(envvar="RTS_CERT", metavar="FILE", help="The own certificate, for mutual TLS (PEM).")
+]
+KeyOption = Annotated[str, typer.Option(envvar="RTS_KEY", metavar="FILE", help="Its key (PEM).")]
+TokenFileOption = Annotated[
+    str,
+    typer.Option(
+        envvar="RTS_TOKEN_FILE", metavar="FILE", help="A file with the token; it may also be in RTS_TOKEN."
+    ),
+]
+# By the names of their parameters.
+CREDENTIAL_OPTIONS = {"ca": CaOption, "cert": CertOption, "key": KeyOption, "token_file": TokenFileOption}
 
 # A person at a terminal waits for a master that is restarting, but not for one that is not there.
 _RETRY_FOR_S = 2.0
@@ -27,16 +45,93 @@ _RETRY_FOR_S = 2.0
 WAIT_RETRY_FOR_S = 60.0
 
 
+class Master(str):
+    """A master's address, and what is shown to it."""
+
+    credentials: Credentials
+
+
+def reaches_master(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options of CREDENTIAL_OPTIONS; what they say is in the `master` that it gets."""
+    hints = get_type_hints(command, include_extras=True)
+    own = [
+        parameter.replace(annotation=hints[parameter.name])
+        for parameter in inspect.signature(command).parameters.values()
+    ]
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default="", annotation=option)
+        for name, option in CREDENTIAL_OPTIONS.items()
+    ]
+
+    def with_credentials(**given: Any) -> None:
+        options = {name: given.pop(name) for name in CREDENTIAL_OPTIONS}
+        master = Master(given["master"])
+        master.credentials = credentials(**options)
+        command(**(given | {"master": master}))
+
+    with_credentials.__name__ = command.__name__
+    with_credentials.__doc__ = command.__doc__
+    with_credentials.__annotations__ = hints | CREDENTIAL_OPTIONS
+    with_credentials.__signature__ = inspect.Signature([*own, *more])  # type: ignore[attr-defined]
+    return with_credentials
+
+
+def credentials(ca: str, cert: str, key: str, token_file: str) -> Credentials:
+    """What these options and RTS_TOKEN say; a token is never an option's value, which everyone can list."""
+    from rtscore.credentials import Credentials, Tls, read_token
+    from rtscore.errors import CredentialsError
+
+    token = os.environ.get("RTS_TOKEN", "")
+    if token and token_file:
+        raise CommandError(
+            "RTS_TOKEN and a token file (--token-file, RTS_TOKEN_FILE) were both given; give one."
+        )
+    try:
+        return Credentials(
+            tls=Tls(ca=ca, cert=cert, key=key) if ca or cert or key else None,
+            token=read_token(token_file) if token_file else token,
+        )
+    except CredentialsError as error:
+        raise CommandError(f"{error}.") from None
+
+
+def quiet_grpc() -> None:
+    """Before the first import of gRPC: keep its own lines about failed handshakes from the terminal."""
+    if "GRPC_VERBOSITY" not in os.environ:
+        os.environ["GRPC_VERBOSITY"] = "ERROR"
+        import grpc  # noqa: F401
+
+        # It has been read, and tasks of a worker have nothing to do with it.
+        del os.environ["GRPC_VERBOSITY"]
+
+
 @contextmanager
 def connect(address: str, retry_for_s: float = _RETRY_FOR_S) -> Iterator[MasterClient]:
     """A client of the master at `address`; its errors become sentences and exit codes."""
-    from rtscore.client import CallTimeoutError, MasterClient, MasterUnreachableError, RequestError
+    quiet_grpc()
+    from rtscore.client import (
+        CallTimeoutError,
+        CredentialsError,
+        MasterClient,
+        MasterUnreachableError,
+        RequestError,
+    )
+    from rtscore.credentials import Credentials
+    from rtscore.handshake import why_refused
 
+    shown = address.credentials if isinstance(address, Master) else Credentials()
     _check_address(address)
     try:
-        with MasterClient(address, retry_for_s=retry_for_s) as client:
+        with MasterClient(address, retry_for_s=retry_for_s, tls=shown.tls, token=shown.token) as client:
             yield client
+    except CredentialsError as error:
+        raise CommandError(f"{error}.") from None
     except MasterUnreachableError as error:
+        if reason := why_refused(address, shown.tls):
+            raise CommandError(
+                f"The master at {address} cannot be used: {reason}. The flags are --ca, --cert and --key.",
+                Exit.UNREACHABLE,
+            ) from None
         # gRPC's own words name the address again; the master's (it stops, its store is full) say more.
         words = "" if "onnect" in str(error) else f" ({error})"
         raise CommandError(
@@ -47,7 +142,8 @@ def connect(address: str, retry_for_s: float = _RETRY_FOR_S) -> Iterator[MasterC
     except CallTimeoutError as error:
         raise CommandError(f"The master at {address} is too slow: {error}.", Exit.UNREACHABLE) from None
     except RequestError as error:
-        raise CommandError(str(error), Exit.USAGE if error.code == "INVALID_ARGUMENT" else Exit.NO) from None
+        wrong = error.code in ("INVALID_ARGUMENT", "UNAUTHENTICATED")
+        raise CommandError(str(error), Exit.USAGE if wrong else Exit.NO) from None
 
 
 def _check_address(address: str) -> None:

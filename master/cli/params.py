@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from master.cli import output
-from master.cli.connect import DEFAULT_MASTER, JsonOption, MasterOption, connect
+from master.cli.connect import DEFAULT_MASTER, JsonOption, MasterOption, connect, reaches_master
 from master.cli.failure import CommandError, Exit
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ VersionArgument = Annotated[
 
 
 @app.command(epilog=_EPILOG)
+@reaches_master
 def show(
     version: Annotated[
         int, typer.Option(min=0, help="One of `rts params history`; 0 is the one in use.")
@@ -95,6 +96,7 @@ def validate(
 
 
 @app.command(epilog=_EPILOG)
+@reaches_master
 def history(
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 50,
     master: MasterOption = DEFAULT_MASTER,
@@ -123,6 +125,7 @@ def history(
 
 
 @app.command(epilog=_EPILOG)
+@reaches_master
 def rollback(
     version: VersionArgument, master: MasterOption = DEFAULT_MASTER, as_json: JsonOption = False
 ) -> None:

@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from master.cli.connect import DEFAULT_MASTER
+from master.cli.connect import (
+    DEFAULT_MASTER,
+    CaOption,
+    CertOption,
+    KeyOption,
+    TokenFileOption,
+    credentials,
+    quiet_grpc,
+)
 from master.cli.failure import CommandError, Exit
 
 MASTER_EPILOG = """\b
@@ -16,6 +24,7 @@ Examples:
   rts master
   rts master --listen 127.0.0.1:7171 --store /var/lib/rts/master.db --params ga_output.json
   RTS_SCHEDULER=round-robin rts master
+  rts master --listen 0.0.0.0:7070 --tls-cert server.pem --tls-key server-key.pem --tokens tokens.toml
 
 Each setting may also come from the environment variable named beside it, or from a TOML file (--config)
 whose keys are the flags' names with underscores, durations ending in _s (heartbeat_interval_s = 2).
@@ -26,6 +35,8 @@ WORKER_EPILOG = """\b
 Examples:
   rts worker
   rts worker --master 10.0.0.5:7070 --id gpu-3 --cpu 16 --memory 64 --gpu 2
+  rts worker --master master.example.org:7070 --ca ca.pem --token-file token
+  rts worker --container-socket /run/docker.sock --container-pull
 """
 
 
@@ -104,6 +115,24 @@ def master(
     train_window: Annotated[
         str | None, typer.Option(metavar="TIME", help="[RTS_TRAIN_WINDOW, 24h] How far back is learned from.")
     ] = None,
+    tls_cert: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="[RTS_TLS_CERT] Encrypt: this machine's certificate (PEM)."),
+    ] = None,
+    tls_key: Annotated[str | None, typer.Option(metavar="FILE", help="[RTS_TLS_KEY] Its key (PEM).")] = None,
+    client_ca: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="[RTS_CLIENT_CA] Clients and workers must show a certificate of these authorities.",
+        ),
+    ] = None,
+    tokens: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="[RTS_TOKENS] Who may do what; see docs/SECURITY.md for its format."
+        ),
+    ] = None,
     insecure: Annotated[
         bool | None,
         typer.Option("--insecure", help="[RTS_INSECURE] Listen beyond this machine without protection."),
@@ -140,6 +169,10 @@ def master(
         "ga_mutation_rate": ga_mutation_rate,
         "ga_crossover_rate": ga_crossover_rate,
         "train_window_s": train_window,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "client_ca": client_ca,
+        "tokens": tokens,
         "insecure": insecure,
         "log_level": log_level,
         "log_format": log_format,
@@ -187,6 +220,25 @@ def worker(
     drain_timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="How long a stop waits for running tasks.")
     ] = 30.0,
+    ca: CaOption = "",
+    cert: CertOption = "",
+    key: KeyOption = "",
+    token_file: TokenFileOption = "",
+    container_socket: Annotated[
+        str,
+        typer.Option(
+            metavar="ENGINE",
+            envvar="RTS_CONTAINER_HOST",
+            help="The Docker-compatible engine for tasks with an image: the path of its socket, or an "
+            "address (unix://, tcp://); DOCKER_HOST when not given.",
+        ),
+    ] = "",
+    container_network: Annotated[
+        str, typer.Option(metavar="NAME", help="Connect containers to this network of the engine.")
+    ] = "none",
+    container_pull: Annotated[
+        bool, typer.Option("--container-pull", help="Pull images that the engine does not have.")
+    ] = False,
     log_level: Annotated[
         LogLevel, typer.Option(metavar="LEVEL", envvar="RTS_LOG_LEVEL", help=f"One of {', '.join(LogLevel)}.")
     ] = LogLevel.INFO,
@@ -202,9 +254,11 @@ def worker(
     import asyncio
     import socket
 
+    quiet_grpc()
     from master.log_output import configure_logging
     from worker.agent import WorkDirInUseError, run
     from worker.config import WorkerConfig
+    from worker.containers import NoEngineError
 
     configure_logging(log_level, log_format)
 
@@ -218,7 +272,13 @@ def worker(
             storage=storage,
             drain_timeout_s=drain_timeout,
             work_dir=str(work_dir or ""),
+            credentials=credentials(ca, cert, key, token_file),
+            container_host=container_socket,
+            container_network=container_network,
+            container_pull=container_pull,
         )
+        for address in config.masters:
+            config.credentials.check(address)
     except ValueError as error:
         raise CommandError(f"{error}.") from None
     try:
@@ -226,6 +286,10 @@ def worker(
     except WorkDirInUseError as error:
         raise CommandError(
             f"{error}. Stop it, or give this one another --id or --work-dir.", Exit.NO
+        ) from None
+    except NoEngineError as error:
+        raise CommandError(
+            f"Containers cannot run here: {error}. Name another engine with --container-socket.", Exit.NO
         ) from None
     except OSError as error:
         raise CommandError(

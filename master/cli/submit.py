@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from master.cli import output
-from master.cli.connect import DEFAULT_MASTER, WAIT_RETRY_FOR_S, JsonOption, MasterOption, connect
+from master.cli.connect import (
+    CREDENTIAL_OPTIONS,
+    DEFAULT_MASTER,
+    WAIT_RETRY_FOR_S,
+    JsonOption,
+    MasterOption,
+    connect,
+)
 from master.cli.failure import CommandError, Exit
 
 if TYPE_CHECKING:
@@ -100,7 +107,7 @@ def submit(
 
 def _refuse_beside_file(context: typer.Context) -> None:
     # What is said on the command line would silently not hold for the lines of the file.
-    of_all = {"file", "wait", "master", "as_json"}
+    of_all = {"file", "wait", "master", "as_json", *CREDENTIAL_OPTIONS}
     for name in context.params.keys() - of_all:
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":

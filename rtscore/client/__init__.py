@@ -15,12 +15,15 @@ from rtscore.client.types import (
     TaskSpec,
     WorkerInfo,
 )
+from rtscore.credentials import Tls
+from rtscore.errors import CredentialsError
 
 __all__ = [
     "AsyncMasterClient",
     "CallTimeoutError",
     "ClientError",
     "ClusterStats",
+    "CredentialsError",
     "EpochOutcome",
     "Explanation",
     "ExplanationRow",
@@ -32,5 +35,6 @@ __all__ = [
     "SubmitError",
     "TaskInfo",
     "TaskSpec",
+    "Tls",
     "WorkerInfo",
 ]

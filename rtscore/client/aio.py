@@ -21,6 +21,7 @@ from rtscore.client.types import (
     TaskSpec,
     WorkerInfo,
 )
+from rtscore.credentials import Credentials, Tls
 from rtscore.rpc import scheduler_pb2_grpc
 
 T = TypeVar("T")
@@ -33,11 +34,19 @@ class AsyncMasterClient:
     """
 
     def __init__(
-        self, address: str, *, timeout_s: float = calls.TIMEOUT_S, retry_for_s: float = calls.RETRY_FOR_S
+        self,
+        address: str,
+        *,
+        timeout_s: float = calls.TIMEOUT_S,
+        retry_for_s: float = calls.RETRY_FOR_S,
+        tls: Tls | None = None,
+        token: str = "",
     ) -> None:
+        credentials = Credentials(tls=tls, token=token)
         self._timeout_s = timeout_s
         self._retry_for_s = retry_for_s
-        self._channel = grpc.aio.insecure_channel(address, options=calls.OPTIONS)
+        self._metadata = credentials.metadata
+        self._channel = credentials.aio_channel(address, calls.OPTIONS)
         self._stub = scheduler_pb2_grpc.SchedulerServiceStub(self._channel)
 
     async def close(self) -> None:
@@ -80,7 +89,9 @@ class AsyncMasterClient:
 
     async def logs(self, task_id: str) -> AsyncIterator[str]:
         """Iterate over what a task has printed so far, in pieces."""
-        stream = self._stub.StreamTaskLogs(calls.logs(task_id), timeout=self._timeout_s)
+        stream = self._stub.StreamTaskLogs(
+            calls.logs(task_id), timeout=self._timeout_s, metadata=self._metadata
+        )
         try:
             async for chunk in stream:
                 yield chunk.content
@@ -100,7 +111,9 @@ class AsyncMasterClient:
         wanted = list(task_ids)
         attempts = calls.Attempts(timeout_s, self._retry_for_s if wanted else 0.0)
         while True:
-            stream = self._stub.WatchTasks(calls.watch(wanted), timeout=attempts.remaining_s)
+            stream = self._stub.WatchTasks(
+                calls.watch(wanted), timeout=attempts.remaining_s, metadata=self._metadata
+            )
             try:
                 async for message in stream:
                     attempts.answered()
@@ -166,7 +179,9 @@ class AsyncMasterClient:
         method: Any = getattr(self._stub, call.method)
         while True:
             try:
-                return call.decode(await method(call.request, timeout=attempts.remaining_s))
+                return call.decode(
+                    await method(call.request, timeout=attempts.remaining_s, metadata=self._metadata)
+                )
             except grpc.RpcError as error:
                 pause_s = attempts.after(error)
             await asyncio.sleep(pause_s)

@@ -21,6 +21,7 @@ from rtscore.client.types import (
     TaskSpec,
     WorkerInfo,
 )
+from rtscore.credentials import Credentials, Tls
 from rtscore.rpc import scheduler_pb2_grpc
 
 T = TypeVar("T")
@@ -40,14 +41,31 @@ class MasterClient:
         Seconds for one call, repetitions included.
     retry_for_s : float
         Seconds for which a call is repeated while no master answers; 0: not at all.
+    tls : Tls or None
+        The authorities to trust and the own certificate; None: the connection is not encrypted.
+    token : str
+        Says who calls; in the clear it goes to this machine only.
+
+    Raises
+    ------
+    CredentialsError
+        When a file of `tls` cannot be used, or the token has to stay here.
     """
 
     def __init__(
-        self, address: str, *, timeout_s: float = calls.TIMEOUT_S, retry_for_s: float = calls.RETRY_FOR_S
+        self,
+        address: str,
+        *,
+        timeout_s: float = calls.TIMEOUT_S,
+        retry_for_s: float = calls.RETRY_FOR_S,
+        tls: Tls | None = None,
+        token: str = "",
     ) -> None:
+        credentials = Credentials(tls=tls, token=token)
         self._timeout_s = timeout_s
         self._retry_for_s = retry_for_s
-        self._channel = grpc.insecure_channel(address, options=calls.OPTIONS)
+        self._metadata = credentials.metadata
+        self._channel = credentials.channel(address, calls.OPTIONS)
         self._stub = scheduler_pb2_grpc.SchedulerServiceStub(self._channel)
 
     def close(self) -> None:
@@ -89,7 +107,9 @@ class MasterClient:
 
     def logs(self, task_id: str) -> Iterator[str]:
         """Iterate over what a task has printed so far, in pieces."""
-        stream = self._stub.StreamTaskLogs(calls.logs(task_id), timeout=self._timeout_s)
+        stream = self._stub.StreamTaskLogs(
+            calls.logs(task_id), timeout=self._timeout_s, metadata=self._metadata
+        )
         try:
             for chunk in stream:
                 yield chunk.content
@@ -107,7 +127,9 @@ class MasterClient:
         wanted = list(task_ids)
         attempts = calls.Attempts(timeout_s, self._retry_for_s if wanted else 0.0)
         while True:
-            stream = self._stub.WatchTasks(calls.watch(wanted), timeout=attempts.remaining_s)
+            stream = self._stub.WatchTasks(
+                calls.watch(wanted), timeout=attempts.remaining_s, metadata=self._metadata
+            )
             try:
                 for message in stream:
                     attempts.answered()
@@ -173,7 +195,9 @@ class MasterClient:
         method: Any = getattr(self._stub, call.method)
         while True:
             try:
-                return call.decode(method(call.request, timeout=attempts.remaining_s))
+                return call.decode(
+                    method(call.request, timeout=attempts.remaining_s, metadata=self._metadata)
+                )
             except grpc.RpcError as error:
                 pause_s = attempts.after(error)
             time.sleep(pause_s)

@@ -132,7 +132,8 @@ async def test_an_accepted_set_is_stored_used_and_published(tmp_path: Path) -> N
     async with learning(tmp_path, accepted(5.0), params=str(file)) as server:
         await server.finish(3)
         await until(lambda: server.learned.versions.number == 2)
-        await until(file.exists)
+        # It is used first and written then, over the file of the first version.
+        await until(lambda: file.exists() and load_ga_params(file) == server.used)
         record = await server.store.params_version(2)
         assert record is not None
         assert (record.replaced, record.reason) == (1, ParamsReason.ACCEPTED)

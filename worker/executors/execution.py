@@ -16,6 +16,7 @@ import time
 from contextlib import suppress
 
 from worker.executors.base import Outcome
+from worker.executors.exits import exit_reason
 from worker.executors.output import OutputTail
 from worker.executors.proc import processes
 
@@ -139,22 +140,5 @@ class ProcessExecution:
             finished_at=self._finished_at,
             runtime_s=self._runtime_s,
             output=self._tail.bytes(),
-            reason=self._stop_reason or _reason(returncode),
+            reason=self._stop_reason or exit_reason(returncode),
         )
-
-
-def _reason(returncode: int) -> str:
-    if returncode == 0:
-        return ""
-    if returncode < 0:
-        return f"killed by {_signal_name(-returncode) or f'signal {-returncode}'}"
-    # The shell's way to say that a command it ran was killed.
-    name = _signal_name(returncode - 128)
-    return f"exit code {returncode}" + (f" ({name})" if name else "")
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return ""

@@ -12,6 +12,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+from rtscore.credentials import TOKEN_VARIABLES
 from worker.executors.base import Assignment, Usage
 from worker.executors.execution import ProcessExecution
 from worker.executors.leftovers import MARKER, Leftovers, kill
@@ -104,7 +105,7 @@ class ProcessExecutor:
         process = subprocess.Popen(
             ["/bin/sh", "-c", assignment.command],
             cwd=work_dir,
-            env=os.environ | self._environment(assignment, work_dir),
+            env=self._environment(assignment, work_dir),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -119,7 +120,9 @@ class ProcessExecutor:
             raise
 
     def _environment(self, assignment: Assignment, work_dir: Path) -> dict[str, str]:
-        return {
+        # A task is not to act as the worker that runs it.
+        inherited = {name: value for name, value in os.environ.items() if name not in TOKEN_VARIABLES}
+        return inherited | {
             "RTS_TASK_ID": assignment.key.task_id,
             "RTS_ATTEMPT": str(assignment.key.attempt),
             "RTS_WORKER_ID": self._worker_id,

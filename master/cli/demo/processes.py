@@ -13,6 +13,9 @@ from types import TracebackType
 
 import psutil
 
+from master.config import PROTECTION_VARIABLES as SERVER_VARIABLES
+from rtscore.credentials import CREDENTIAL_VARIABLES
+
 
 class ChildFailedError(Exception):
     """A child process ended when it should have run; the message holds what it said last."""
@@ -47,7 +50,7 @@ class Processes:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**os.environ, **environment},
+                env={**_own_environment(), **environment},
             )
 
     def log_path(self, name: str) -> Path:
@@ -120,6 +123,12 @@ class SignalWatch:
 
     def _remember(self, number: int, frame: object) -> None:
         self._number = self._number or number
+
+
+def _own_environment() -> dict[str, str]:
+    # The demo's cluster is open and of this machine only, whatever protects the user's.
+    protection = {*SERVER_VARIABLES, *CREDENTIAL_VARIABLES}
+    return {name: value for name, value in os.environ.items() if name not in protection}
 
 
 def free_port() -> int:
