@@ -100,7 +100,7 @@ def meaning(error: grpc.RpcError) -> ClientError:
     """The exception that a client raises for a failed call."""
     code, details = error.code(), error.details() or ""
     if code in _NO_ANSWER:
-        return MasterUnreachableError(details)
+        return MasterUnreachableError(details, _retry_delay_s(error))
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return CallTimeoutError("no answer in time; whether the call was carried out is not known")
     return RequestError(code.name, details, _field(error))

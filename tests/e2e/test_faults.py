@@ -12,7 +12,7 @@ import psutil
 import pytest
 from fault_cluster import FaultCluster, WorkerUnderTest, said_after, size
 from google.rpc import error_details_pb2, status_pb2
-from rts_processes import FULL, limit_files, until
+from rts_processes import FULL, call, limit_files, until
 from sqlite_under_test import SqliteUnderTest
 from wall_clock import library
 
@@ -222,6 +222,9 @@ def test_without_its_store_the_master_refuses_with_a_hint_and_running_work_is_re
             submit(scheduler_pb2.TaskSpec(task_id=f"hint-{fault}", command="true", cpu=1.0, memory=0.25))
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
         assert retry_delay_s(refused.value) > 0.0
+        typed = call("submit", "--cpu", "1", "--", "true", master=cluster.address)
+        assert (typed.returncode, typed.stdout) == (3, "")
+        assert "can do nothing at present" in typed.stderr
         until(lambda: not processes_of(task.task_id, 1), PATIENCE_S, "the end of the command")
     finally:
         if fault == "locked":

@@ -297,6 +297,9 @@ def test_a_pause_is_at_least_as_long_as_the_master_asks() -> None:
     pauses = [attempts.after(_AwayFor()) for _ in range(40)]
     assert all(1.0 <= pause <= 2.0 for pause in pauses)
     assert len(set(pauses)) > 30
+    with pytest.raises(MasterUnreachableError) as told:
+        Attempts(timeout_s=None, retry_for_s=0.0).after(_AwayFor())
+    assert told.value.retry_after_s == 1.0
 
 
 @pytest.fixture
