@@ -59,17 +59,18 @@ class _Agent:
         await asyncio.gather(*self._calls, return_exceptions=True)
         await self._channel.close()
 
-    async def logs(self, task_id: str, user_id: str) -> AsyncIterator[str]:
-        """What a task has printed, in pieces.
+    async def logs(self, task_id: str, user_id: str, follow: bool) -> AsyncIterator[str]:
+        """What a task has printed, in pieces; with `follow` what it prints from now on, too.
 
         Raises
         ------
         WorkerUnreachableError
             When the agent does not answer.
         """
-        request = cluster_pb2.TaskLogRequest(task_id=task_id, user_id=user_id)
+        request = cluster_pb2.TaskLogRequest(task_id=task_id, user_id=user_id, follow=follow)
+        timeout_s = None if follow else LOG_TIMEOUT_S
         try:
-            async for chunk in self._stub.StreamTaskLogs(request, timeout=LOG_TIMEOUT_S):
+            async for chunk in self._stub.StreamTaskLogs(request, timeout=timeout_s):
                 yield chunk.content
         except grpc.aio.AioRpcError as error:
             raise WorkerUnreachableError(self._sentence(error)) from None
@@ -138,10 +139,10 @@ class Agents(cluster_pb2_grpc.MasterWorkerServicer):
         """Hang up on every agent."""
         await asyncio.gather(*(agent.close() for agent in self._agents.values()))
 
-    def logs(self, worker_id: str, task_id: str, user_id: str) -> AsyncIterator[str] | None:
+    def logs(self, worker_id: str, task_id: str, user_id: str, *, follow: bool) -> AsyncIterator[str] | None:
         """Output of a task on such an agent; None when the worker is none of them."""
         agent = self._agents.get(worker_id)
-        return None if agent is None else agent.logs(task_id, user_id)
+        return None if agent is None else agent.logs(task_id, user_id, follow)
 
     async def RegisterWorker(
         self, request: cluster_pb2.WorkerInfo, context: Context

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from master.book import Book
 from master.jobs import Standing
 from master.members import NAMES, Members
@@ -39,7 +41,7 @@ def audit(book: Book, members: Members, queue: TaskQueue, reservations: Reservat
             )
             assert book.jobs.get(task_id) is attempt.job, f"attempt of {task_id} is of a task not in memory"
             assert attempt.job.attempt is attempt, f"{attempt.job} has another attempt than {member} holds"
-        wanted = member.active and not member.record.draining and member.reserved_for is None
+        wanted = member.active and not member.closed and member.reserved_for is None
         assert member.schedulable == wanted == members.table.is_schedulable(member.id), (
             f"{member}: schedulable"
         )
@@ -72,6 +74,8 @@ def audit(book: Book, members: Members, queue: TaskQueue, reservations: Reservat
     assert queued == len(queue) == sum(g.size for g in queue.groups.values()), (
         f"{queued} queued, not {len(queue)}"
     )
+    users = Counter(job.spec.submission.user_id for job in book.jobs.values() if job.group is not None)
+    assert users == book.queued_by_user, f"queued {users}, {book.queued_by_user} counted"
     parked = sum(job.standing is Standing.PARKED for job in book.jobs.values())
     assert sum(1 for _ in queue.jobs()) == queued - parked, "a queued task is in no group"
     running = {t for t, job in book.jobs.items() if job.attempt is not None}

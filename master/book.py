@@ -22,6 +22,8 @@ class Book:
         self._keep_finished = keep_finished
         self.jobs: dict[str, Job] = {}
         self.counts: dict[TaskState, int] = dict.fromkeys(TaskState, 0)
+        # Users with tasks that wait, and how many.
+        self.queued_by_user: dict[str, int] = {}
         self._finished: dict[str, StoredTask] = {}
         self._oldest: deque[str] = deque()
 
@@ -32,6 +34,8 @@ class Book:
         """Take in a new task."""
         self.jobs[job.task_id] = job
         self.counts[job.status.state] += 1
+        if job.status.state is TaskState.QUEUED:
+            self._count_queued(job, 1)
 
     def adopt(self, job: Job) -> None:
         """Take in a task that finished before this master began, for the sake of its attempt."""
@@ -42,6 +46,10 @@ class Book:
         counts = self.counts
         counts[job.status.state] -= 1
         counts[status.state] += 1
+        if job.status.state is TaskState.QUEUED:
+            self._count_queued(job, -1)
+        if status.state is TaskState.QUEUED:
+            self._count_queued(job, 1)
         job.status = status
         effects.append(UpdateTask(job.task_id, status))
         effects.append(TaskChanged(job.spec, status))
@@ -53,6 +61,14 @@ class Book:
         self._oldest.append(job.task_id)
         if len(self._oldest) > self._keep_finished:
             del self._finished[self._oldest.popleft()]
+
+    def _count_queued(self, job: Job, by: int) -> None:
+        user_id = job.spec.submission.user_id
+        count = self.queued_by_user.get(user_id, 0) + by
+        if count:
+            self.queued_by_user[user_id] = count
+        else:
+            del self.queued_by_user[user_id]
 
     def stored(self, task_id: str) -> StoredTask | None:
         """A task as it is now; None when it is unknown or no longer in memory."""

@@ -9,13 +9,15 @@ and this class wires them together.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from master.admission import Admission
 from master.audit import audit
 from master.book import Book
-from master.errors import NotAllowedError, TaskExistsError, UnknownTaskError
+from master.errors import InvalidRequestError, NotAllowedError, TaskExistsError, UnknownTaskError
 from master.events import (
     AttemptFinished,
     AttemptRefused,
@@ -34,6 +36,7 @@ from master.events import (
     Tick,
     WorkerLeft,
     WorkerSilent,
+    WorkerStopping,
 )
 from master.forecast import Forecast, Prediction
 from master.jobs import Job, task_of
@@ -43,7 +46,7 @@ from master.members import Member, Members
 from master.placement import Placement
 from master.queue import TaskQueue, order
 from master.reasons import why_waiting
-from master.records import StoredTask, TaskState, TaskStatus
+from master.records import StoredTask, Submission, TaskState, TaskStatus
 from master.reservations import Reservations
 from master.restore import restore
 from master.status import TaskExplanation, WorkerStatus
@@ -89,6 +92,8 @@ class Cluster:
         From inactive to lost, and for claiming attempts after a restart.
     keep_finished : int
         Finished tasks kept in memory.
+    max_queued, max_queued_per_user : int
+        0: no limit. `admission` tells whether new tasks keep to them; `Submit` itself refuses none for that.
     """
 
     def __init__(
@@ -102,6 +107,8 @@ class Cluster:
         heartbeat_interval_s: float = 2.0,
         grace_s: float = 30.0,
         keep_finished: int = 10_000,
+        max_queued: int = 0,
+        max_queued_per_user: int = 0,
     ) -> None:
         self._tau = tau
         self._sla_multiplier = sla_multiplier
@@ -111,6 +118,7 @@ class Cluster:
         self._latest = -math.inf
         self._begun = False
         self._book = Book(keep_finished)
+        self.admission = Admission(self._book, max_queued, max_queued_per_user)
         self._members = Members(table)
         self._queue = TaskQueue()
         self._reservations = Reservations(self._members, self._queue)
@@ -144,6 +152,7 @@ class Cluster:
             AttemptFinished: self._lifecycle.finished,
             AttemptRefused: self._lifecycle.refused,
             WorkerSilent: self._liveness.silent,
+            WorkerStopping: self._liveness.stopping,
             WorkerLeft: self._liveness.left,
             Drain: self._liveness.drain,
             Tick: self._liveness.tick,
@@ -208,6 +217,18 @@ class Cluster:
         """A registered worker; None when there is none of this id."""
         member = self._members.by_id.get(worker_id)
         return None if member is None else self._status(member)
+
+    def newcomers(
+        self, submissions: Iterable[Submission], known: Container[str], now: float
+    ) -> dict[str, Submission]:
+        """Which submissions, by id, would become new tasks; `known` are ids that the store has."""
+        new = {}
+        for submission in submissions:
+            if submission.task_id not in known and submission.task_id not in self._book:
+                with suppress(InvalidRequestError):
+                    spec_of(submission, self._tau, self._sla_multiplier, now)
+                    new[submission.task_id] = submission
+        return new
 
     def why_waiting(self, task_id: str, now: float) -> str:
         """Why a task is still queued, in a sentence; empty when it is not."""
@@ -299,7 +320,12 @@ class Cluster:
     def _status(self, member: Member) -> WorkerStatus:
         view = self._members.table.view(member.id)
         cpu, memory, gpu, storage = member.totals
-        state = "inactive" if not member.active else "draining" if member.record.draining else "active"
+        if not member.active:
+            state = "inactive"
+        elif member.stopping:
+            state = "stopping"
+        else:
+            state = "draining" if member.record.draining else "active"
         return WorkerStatus(
             member.id,
             state,

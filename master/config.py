@@ -25,7 +25,8 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True):
     `listen` is host:port, port 0 takes a free one. `store` is the file of the embedded store. `params` is a
     parameter file, empty for none: what is learned is written there, and what somebody else writes there is
     put to use; it is looked at every `params_reload_interval_s`. A worker that has been silent for three
-    heartbeats and then `worker_grace_s` is lost. `stop_grace_s` bounds a graceful stop. Every
+    heartbeats and then `worker_grace_s` is lost. Beyond `max_queued` tasks, or `max_queued_per_user` of one
+    user, new ones are refused (0: no limit). `stop_grace_s` bounds a graceful stop. Every
     `ga_epoch_interval_s` (0: never) parameters are learned from what finished in the last `train_window_s`;
     the other `ga_` settings are the genetic algorithm's. `tls_cert` and `tls_key` are the PEM files of an
     encrypted port, with `client_ca` for clients that show a certificate of these authorities only. `tokens`
@@ -39,6 +40,8 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True):
     params_reload_interval_s: float = 30.0
     sla_multiplier: float = 2.0
     max_attempts: int = 3
+    max_queued: int = 1_000_000
+    max_queued_per_user: int = 0
     heartbeat_interval_s: float = 2.0
     worker_grace_s: float = 10.0
     stop_grace_s: float = 10.0
@@ -79,6 +82,14 @@ def _count(value: object) -> int:
     number = int(str(value))
     if number < 1:
         raise ValueError("a whole number of at least 1 is allowed")
+    return number
+
+
+def _limit(value: object) -> int:
+    """A count, or 0 for no limit."""
+    number = int(str(value))
+    if number < 0:
+        raise ValueError("a whole number, or 0 for no limit, is allowed")
     return number
 
 
@@ -142,6 +153,8 @@ _SETTINGS: tuple[tuple[str, str, Callable[[object], Any]], ...] = (
     ("params_reload_interval_s", "RTS_PARAMS_RELOAD_INTERVAL", duration),
     ("sla_multiplier", "SCHED_SLA_MULTIPLIER", _positive),
     ("max_attempts", "RTS_MAX_ATTEMPTS", _count),
+    ("max_queued", "RTS_MAX_QUEUED", _limit),
+    ("max_queued_per_user", "RTS_MAX_QUEUED_PER_USER", _limit),
     ("heartbeat_interval_s", "RTS_HEARTBEAT_INTERVAL", duration),
     ("worker_grace_s", "RTS_WORKER_GRACE", duration),
     ("stop_grace_s", "RTS_STOP_GRACE", duration),

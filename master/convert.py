@@ -306,6 +306,8 @@ def finished(worker_id: str, result: cluster_pb2.TaskResult) -> AttemptFinished:
         result.result_location,
         tuple(result.output_files),
         result.reason,
+        # What no command prints is more than a store can count.
+        min(result.logs_offset, 2**63 - 1),
     )
 
 

@@ -12,6 +12,7 @@
     ├── NotAllowedError         the state of the task or worker does not admit it
     ├── StoreUnavailableError   the store did not take the write; try again
     ├── WorkerUnreachableError  the worker that was asked did not answer
+    ├── LimitReachedError       a limit of the master's is reached: names it
     ├── StoppingError           the master is stopping; try again when it is back
     ├── TooSlowError            the other side does not read what it asked for
     ├── WorkerIdTakenError      another process speaks for the worker
@@ -64,6 +65,10 @@ class StoreUnavailableError(MasterError):
 
 class WorkerUnreachableError(MasterError):
     """The worker that was asked did not answer."""
+
+
+class LimitReachedError(MasterError):
+    """A limit that the operator set, or one of the master's own, is reached."""
 
 
 class StoppingError(MasterError):

@@ -51,10 +51,12 @@ class RegisterWorker(msgspec.Struct, frozen=True):
     """A worker (re)introduced itself.
 
     `live` names the attempts that it runs or has results of; None: it cannot say, its heartbeats will.
+    `stopping` as in WorkerStopping.
     """
 
     worker: WorkerRecord
     live: tuple[AttemptId, ...] | None = None
+    stopping: bool = False
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
@@ -89,6 +91,8 @@ class AttemptFinished(msgspec.Struct, frozen=True):
     result_location: str = ""
     output_files: tuple[str, ...] = ()
     reason: str = ""
+    # Bytes that were printed before `logs` and are not kept.
+    logs_offset: int = 0
 
 
 class AttemptRefused(msgspec.Struct, frozen=True):
@@ -104,6 +108,15 @@ class WorkerSilent(msgspec.Struct, frozen=True):
 
     Without it the core would go on placing there for three heartbeats, and each such task would lose an
     attempt.
+    """
+
+    worker_id: str
+
+
+class WorkerStopping(msgspec.Struct, frozen=True):
+    """A worker ends what it runs and takes nothing new, until it registers again.
+
+    Unlike a drain this is the worker's own doing, and not stored: one that still stops says so again.
     """
 
     worker_id: str
@@ -140,6 +153,7 @@ Event = (
     | AttemptFinished
     | AttemptRefused
     | WorkerSilent
+    | WorkerStopping
     | WorkerLeft
     | Drain
     | Tick

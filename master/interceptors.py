@@ -16,6 +16,7 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 
 from master.errors import (
     InvalidRequestError,
+    LimitReachedError,
     MasterError,
     NotAllowedError,
     PermissionDeniedError,
@@ -45,6 +46,7 @@ _CODES: dict[type[MasterError], grpc.StatusCode] = {
     StoreUnavailableError: grpc.StatusCode.UNAVAILABLE,
     WorkerUnreachableError: grpc.StatusCode.UNAVAILABLE,
     StoppingError: grpc.StatusCode.UNAVAILABLE,
+    LimitReachedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     TooSlowError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     WorkerIdTakenError: grpc.StatusCode.ALREADY_EXISTS,
     ReplacedError: grpc.StatusCode.ABORTED,
@@ -91,6 +93,9 @@ async def _refuse(context: Context, error: Exception, method: str) -> NoReturn:
         await context.abort(code, str(error), _details(error, code))
     if isinstance(error, (grpc.RpcError, grpc.aio.AbortError)):
         raise error
+    if isinstance(error, grpc.aio.InternalError):
+        # What gRPC raises from a write amid which the other side hung up.
+        raise asyncio.CancelledError from None
     log.error("request failed", method=method, exc_info=error)
     await context.abort(grpc.StatusCode.INTERNAL, "internal error; the master's log says more")
 

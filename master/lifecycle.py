@@ -225,6 +225,7 @@ class Lifecycle:
                     event.result_location,
                     event.output_files,
                     reason,
+                    event.logs_offset,
                 )
             )
         )

@@ -18,6 +18,7 @@ from master.events import (
     Tick,
     WorkerLeft,
     WorkerSilent,
+    WorkerStopping,
 )
 from master.jobs import Attempt
 from master.lifecycle import Lifecycle
@@ -78,6 +79,9 @@ class Liveness:
                 self._members.change(member, record)
                 effects.append(PutWorker(record))
             self._hear(member, now)
+        if event.stopping:
+            self._reservations.vacate(member)
+        self._members.set_stopping(member, event.stopping)
         if event.live is None:
             for attempt in member.attempts.values():
                 self.await_claim(attempt)
@@ -114,6 +118,12 @@ class Liveness:
         member = self._known(event.worker_id)
         self._reservations.vacate(member)
         self._members.set_active(member, False)
+
+    def stopping(self, event: WorkerStopping, now: float, effects: list[Effect]) -> None:
+        """A worker ends what it runs and takes nothing new."""
+        member = self._known(event.worker_id)
+        self._reservations.vacate(member)
+        self._members.set_stopping(member, True)
 
     def left(self, event: WorkerLeft, now: float, effects: list[Effect]) -> None:
         """A worker said goodbye."""

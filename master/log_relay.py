@@ -1,114 +1,103 @@
-"""Passes the output of running attempts from one worker's session to those who asked for it."""
+"""The feeds of all attempts that somebody reads, and the sessions of the workers that print them."""
 
 from __future__ import annotations
 
 import asyncio
-import codecs
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from master import convert
-from master.errors import WorkerUnreachableError
+from master.errors import LimitReachedError
 from master.events import AttemptId
+from master.log_feed import Feed
 from rtscore.rpc import scheduler_pb2
 
-TIMEOUT_S = 10.0
+# Each may hold `log_feed.KEEP_BYTES` when all of them read different tasks.
+MAX_READERS = 1_000
 
-Piece = scheduler_pb2.LogOutput | None
-
-
-class _Answer:
-    """What the worker sends for one request; who asks before it begins shares it."""
-
-    def __init__(self) -> None:
-        self.begun = False
-        self.readers: list[asyncio.Queue[Piece]] = []
+Ask = Callable[[AttemptId, int, int, bool], None]
 
 
 class LogRelay:
-    """Requests down, pieces up; the worker answers the requests for an attempt in their order.
+    """Finds the feed of an attempt for readers, for answers, and for sessions that begin and end."""
 
-    Parameters
-    ----------
-    worker_id : str
-    request : callable
-        Sends a request for an attempt's output to the worker.
-    """
+    def __init__(self) -> None:
+        self._sessions: dict[str, Ask] = {}
+        self._feeds: dict[str, dict[AttemptId, Feed]] = {}
+        self._numbers = itertools.cycle(range(1, 2**32))
+        self.readers = 0
 
-    def __init__(self, worker_id: str, request: Callable[[AttemptId], None]) -> None:
-        self._worker_id = worker_id
-        self._request = request
-        self._answers: dict[AttemptId, deque[_Answer]] = {}
-
-    @property
-    def readers(self) -> int:
-        """How many wait for output."""
-        return sum(len(answer.readers) for answers in self._answers.values() for answer in answers)
-
-    @property
-    def begun(self) -> bool:
-        """Whether an answer is under way."""
-        return any(answer.begun for answers in self._answers.values() for answer in answers)
-
-    async def read(self, attempt: AttemptId) -> AsyncIterator[str]:
-        """What an attempt has printed so far, in pieces.
+    @contextmanager
+    def reader(self) -> Iterator[None]:
+        """Count a reader.
 
         Raises
         ------
-        WorkerUnreachableError
-            When the worker does not answer, or its session ends first.
+        LimitReachedError
+            When there are too many.
         """
-        answer = self._join(attempt)
-        queue: asyncio.Queue[Piece] = asyncio.Queue()
-        answer.readers.append(queue)
-        # A character may be cut in two between pieces.
-        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        if self.readers >= MAX_READERS:
+            raise LimitReachedError(
+                f"{self.readers} readers of output are connected; at most {MAX_READERS} are allowed"
+            )
+        self.readers += 1
         try:
-            last = False
-            while not last:
-                piece = await asyncio.wait_for(queue.get(), TIMEOUT_S)
-                if piece is None:
-                    raise WorkerUnreachableError(f"the connection to worker {self._worker_id} broke")
-                last = piece.last
-                yield decode(piece.content, last)
-        except TimeoutError:
-            self._drop(attempt, answer)
-            raise WorkerUnreachableError(
-                f"worker {self._worker_id} sent no output within {TIMEOUT_S:g} s"
-            ) from None
+            yield
         finally:
-            answer.readers.remove(queue)
+            self.readers -= 1
 
-    def take(self, piece: scheduler_pb2.LogOutput) -> None:
-        """Pass a piece on; one that nobody asked for is dropped."""
-        attempt = convert.attempt_id(piece.attempt)
-        answers = self._answers.get(attempt)
-        if not answers:
-            return
-        answers[0].begun = True
-        for queue in answers[0].readers:
-            queue.put_nowait(piece)
-        if piece.last:
-            self._drop(attempt, answers[0])
+    @contextmanager
+    def feed(self, worker_id: str, attempt: AttemptId, wake: asyncio.Event) -> Iterator[Feed]:
+        """The feed of a worker's attempt, for a reader that is woken by its event."""
+        feeds = self._feeds.setdefault(worker_id, {})
+        feed = feeds.get(attempt)
+        if feed is None:
 
-    def end(self) -> None:
-        """The session is over: whoever still waits is told."""
-        for answers in self._answers.values():
-            for answer in answers:
-                for queue in answer.readers:
-                    queue.put_nowait(None)
-        self._answers.clear()
+            def ask(number: int, offset: int, wait: bool) -> bool:
+                session = self._sessions.get(worker_id)
+                if session is not None:
+                    session(attempt, number, offset, wait)
+                return session is not None
 
-    def _join(self, attempt: AttemptId) -> _Answer:
-        answers = self._answers.setdefault(attempt, deque())
-        if not answers or answers[-1].begun:
-            answers.append(_Answer())
-            self._request(attempt)
-        return answers[-1]
+            feed = feeds[attempt] = Feed(ask, self._numbers)
+        feed.readers.add(wake)
+        try:
+            yield feed
+        finally:
+            feed.readers.discard(wake)
+            if not feed.readers:
+                del feeds[attempt]
+                if not feeds:
+                    del self._feeds[worker_id]
 
-    def _drop(self, attempt: AttemptId, answer: _Answer) -> None:
-        answers = self._answers.get(attempt)
-        if answers and answer in answers:
-            answers.remove(answer)
-            if not answers:
-                del self._answers[attempt]
+    def is_connected(self, worker_id: str) -> bool:
+        """Whether a worker has a session."""
+        return worker_id in self._sessions
+
+    def connected(self, worker_id: str, ask: Ask) -> None:
+        """A session began; it takes the place of an earlier one."""
+        self._sessions[worker_id] = ask
+        self._expect_nothing(worker_id)
+
+    def disconnected(self, worker_id: str, ask: Ask) -> None:
+        """A session ended, unless a later one has taken its place."""
+        if self._sessions.get(worker_id) == ask:
+            del self._sessions[worker_id]
+            self._expect_nothing(worker_id)
+
+    def take(self, worker_id: str, output: scheduler_pb2.LogOutput) -> None:
+        """Pass an answer on; one that nobody waits for is dropped."""
+        feed = self._feeds.get(worker_id, {}).get(AttemptId(output.attempt.task_id, output.attempt.attempt))
+        if feed is not None:
+            feed.take(
+                output.read,
+                output.offset,
+                output.content,
+                printed=output.printed,
+                ended=output.ended,
+                unknown=output.unknown,
+            )
+
+    def _expect_nothing(self, worker_id: str) -> None:
+        for feed in self._feeds.get(worker_id, {}).values():
+            feed.disconnected()

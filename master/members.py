@@ -49,6 +49,7 @@ class Member:
         "schedulable",
         "shrunk",
         "sla_met",
+        "stopping",
         "tasks_finished",
         "totals",
     )
@@ -61,6 +62,8 @@ class Member:
         self.heard = heard
         self.last_heartbeat_at = last_heartbeat_at
         self.active = active
+        # It stops by itself; a drain is somebody else's wish, and stands in the record.
+        self.stopping = False
         self.reserved_for: Job | None = None
         self.schedulable = True
         # Made smaller than what it holds.
@@ -72,6 +75,11 @@ class Member:
     def id(self) -> str:
         """The worker's id."""
         return self.record.worker_id
+
+    @property
+    def closed(self) -> bool:
+        """Whether it gets nothing new: it is drained, or it stops by itself."""
+        return self.record.draining or self.stopping
 
     def supports(self, executor: str) -> bool:
         """Whether it can run tasks of this executor; one that names none is believed to run all."""
@@ -153,6 +161,13 @@ class Members:
             self.version += 1
             self.refresh(member)
 
+    def set_stopping(self, member: Member, stopping: bool) -> None:
+        """Note that a worker takes nothing new, or that it is back."""
+        if member.stopping != stopping:
+            member.stopping = stopping
+            self.version += 1
+            self.refresh(member)
+
     def reserve_for(self, member: Member, job: Job | None) -> None:
         """Keep a worker for one job, or (None) let all have it again."""
         member.reserved_for = job
@@ -177,7 +192,7 @@ class Members:
 
     def refresh(self, member: Member) -> None:
         """Tell the table whether the worker may be given tasks."""
-        wanted = member.active and not member.record.draining and member.reserved_for is None
+        wanted = member.active and not member.closed and member.reserved_for is None
         if wanted != member.schedulable:
             member.schedulable = wanted
             self.table.set_schedulable(member.id, wanted)

@@ -33,10 +33,10 @@ def _diagnosis(group: Group, members: Iterable[Member]) -> str:
     able = [m for m in members if m.could_run(group.request, group.executor)]
     if not able:
         return _impossible(group, members)
-    takers = [m for m in able if m.active and not m.record.draining]
+    takers = [m for m in able if m.active and not m.closed]
     if not takers:
-        states = [("draining" if m.record.draining else "silent") for m in able]
-        parts = [f"{states.count(s)} {s}" for s in ("draining", "silent") if s in states]
+        states = ["draining" if m.record.draining else "stopping" if m.stopping else "silent" for m in able]
+        parts = [f"{states.count(s)} {s}" for s in ("draining", "stopping", "silent") if s in states]
         return f"no worker that could run it takes tasks now: {' and '.join(parts)}"
     when = "it has room" if len(takers) == 1 else "one of them has room"
     return f"waits for room: {_count(len(takers))} could run it when {when}"

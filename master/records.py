@@ -118,6 +118,7 @@ class ResultRecord(msgspec.Struct, frozen=True):
     """The one recorded outcome of a task that ran.
 
     The instants lie between assignment and report by the master's clock; `runtime_s` is the worker's own.
+    `logs` is the end of the output, after `logs_offset` bytes that are not kept.
     """
 
     task_id: str
@@ -133,6 +134,7 @@ class ResultRecord(msgspec.Struct, frozen=True):
     result_location: str = ""
     output_files: tuple[str, ...] = ()
     reason: str = ""
+    logs_offset: int = 0
 
 
 class WorkerRecord(msgspec.Struct, frozen=True):

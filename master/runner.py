@@ -216,6 +216,8 @@ class Master:
     async def submit(self, submissions: Sequence[Submission]) -> list[StoredTask | MasterError]:
         """Accept tasks; each gets the task or why it was refused, and what is accepted is durable.
 
+        Of tasks that the limits of the queue admit only in part, none is accepted that is new.
+
         Raises
         ------
         StoreUnavailableError
@@ -225,18 +227,39 @@ class Master:
         known = await self._stored(
             [s.task_id for s in submissions if s.id_given and self._may_know(s.task_id)]
         )
+        refused = self._beyond_limits(submissions, known)
         outcomes: list[StoredTask | MasterError] = []
-        for begin in range(0, len(submissions), SLICE):
-            if begin:
-                await asyncio.sleep(0)
-            self._accept(submissions[begin : begin + SLICE], known, outcomes)
+        later = [s.user_id for s in submissions[SLICE:]] if self.cluster.admission.limited else []
+        self.cluster.admission.promise(later)
+        try:
+            for begin in range(0, len(submissions), SLICE):
+                if begin:
+                    await asyncio.sleep(0)
+                    self.cluster.admission.keep(later[:SLICE])
+                    del later[:SLICE]
+                self._accept(submissions[begin : begin + SLICE], known, refused, outcomes)
+        finally:
+            self.cluster.admission.keep(later)
         await self.durable()
         return outcomes
+
+    def _beyond_limits(
+        self, submissions: Sequence[Submission], known: Mapping[str, StoredTask]
+    ) -> dict[str, MasterError]:
+        """By id what may not be accepted because of a limit; all that is new, or nothing."""
+        admission = self.cluster.admission
+        # Who counts everything finds a reason to look closer; what is known or wrong adds nothing.
+        if not admission.limited or admission.check(s.user_id for s in submissions) is None:
+            return {}
+        new = self.cluster.newcomers(submissions, known, self.clock())
+        error = admission.check(submission.user_id for submission in new.values())
+        return {} if error is None else dict.fromkeys(new, error)
 
     def _accept(
         self,
         submissions: Sequence[Submission],
         known: Mapping[str, StoredTask],
+        refused: Mapping[str, MasterError],
         outcomes: list[StoredTask | MasterError],
     ) -> None:
         # What `post` does, for many: at 15 µs a submission its steps would be felt.
@@ -245,6 +268,9 @@ class Master:
         try:
             for submission in submissions:
                 task_id = submission.task_id
+                if refused and task_id in refused:
+                    outcomes.append(refused[task_id])
+                    continue
                 try:
                     effects += handle(Submit(submission, known.get(task_id)), now)
                 except MasterError as error:

@@ -89,6 +89,8 @@ class MasterServer:
             tau,
             sla_multiplier=config.sla_multiplier,
             max_attempts=config.max_attempts,
+            max_queued=config.max_queued,
+            max_queued_per_user=config.max_queued_per_user,
             heartbeat_interval_s=config.heartbeat_interval_s,
             grace_s=config.worker_grace_s,
         )
@@ -101,7 +103,7 @@ class MasterServer:
         self._health = health.aio.HealthServicer()
         self.sessions = Sessions(self.master, socket.gethostname(), config.heartbeat_interval_s)
         self._agents = Agents(self.master)
-        logs = TaskLogs(self.master, self.sessions, self._agents)
+        logs = TaskLogs(self.master, self.sessions.logs, self._agents)
         self._service = SchedulerService(self.master, tau, logs, self.learning)
         self._server: grpc.aio.Server | None = None
 

@@ -80,14 +80,16 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         await self._require_own(request.task_id)
         return self._info(await self._master.cancel(request.task_id))
 
-    async def StreamTaskLogs(
+    async def StreamTaskLogs(  # type: ignore[override]
         self, request: cluster_pb2.TaskLogRequest, context: Context
-    ) -> AsyncIterator[cluster_pb2.LogChunk]:
-        """What a task has printed."""
+    ) -> None:
+        """What a task prints.
+
+        A coroutine that writes, not a generator: when a reader that stands still hangs up, it ends at once.
+        """
         request.user_id = access.listed_user(request.user_id)
         await self._require_own(request.task_id)
-        async for chunk in self._logs.stream(request):
-            yield chunk
+        await self._logs.stream(request, context.write)
 
     async def ListWorkers(
         self, request: scheduler_pb2.ListWorkersRequest, context: Context

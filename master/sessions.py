@@ -19,8 +19,17 @@ from master.errors import (
     UnknownWorkerIdError,
     WorkerIdTakenError,
 )
-from master.events import Assign, AttemptId, AttemptRefused, RegisterWorker, WorkerLeft, WorkerSilent
+from master.events import (
+    Assign,
+    AttemptId,
+    AttemptRefused,
+    RegisterWorker,
+    WorkerLeft,
+    WorkerSilent,
+    WorkerStopping,
+)
 from master.interceptors import Context
+from master.log_feed import READ_BYTES
 from master.log_relay import LogRelay
 from master.members import SILENT_INTERVALS
 from master.runner import Master
@@ -43,6 +52,7 @@ class _Session:
         self.instance = instance
         self.heard = time.monotonic()
         self.left = False
+        self.draining = False
         self._update = scheduler_pb2.MasterUpdate()
         self._bytes = 0
         self._ready: deque[scheduler_pb2.MasterUpdate] = deque()
@@ -50,7 +60,6 @@ class _Session:
         self._error: Exception | None = None
         self._broken = asyncio.Event()
         self._closed = False
-        self.logs = LogRelay(worker_id, self.log_request)
 
     def welcome(self, master_id: str, heartbeat_interval_s: float) -> None:
         """Greet; the first message carries it."""
@@ -103,9 +112,11 @@ class _Session:
         assert self._error is not None
         raise self._error
 
-    def log_request(self, attempt: AttemptId) -> None:
+    def read_log(self, attempt: AttemptId, number: int, offset: int, wait: bool) -> None:
         """Ask for what an attempt has printed."""
-        self._put_ref(self._update.log_requests, attempt)
+        read = self._update.log_reads.add(read=number, offset=offset, limit=READ_BYTES, wait=wait)
+        convert.fill_ref(read.attempt, attempt)
+        self._put(read.ByteSize())
 
     def unsent(self) -> list[AttemptId]:
         """Attempts whose assignment has not gone down."""
@@ -144,6 +155,7 @@ class Sessions(scheduler_pb2_grpc.WorkerServiceServicer):
         self._heartbeat_interval_s = heartbeat_interval_s
         self._sessions: dict[str, _Session] = {}
         self._closed = False
+        self.logs = LogRelay()
 
     async def WorkerSession(  # type: ignore[override]
         self, request_iterator: AsyncIterator[scheduler_pb2.WorkerUpdate], context: Context
@@ -163,13 +175,7 @@ class Sessions(scheduler_pb2_grpc.WorkerServiceServicer):
         finally:
             for task in (reader, *ends):
                 task.cancel()
-            session.logs.end()
             self._forget(session)
-
-    def relay(self, worker_id: str) -> LogRelay | None:
-        """The way to output of a worker's attempts; None when it is not connected."""
-        session = self._sessions.get(worker_id)
-        return None if session is None else session.logs
 
     def close(self) -> None:
         """End every session after what waits for it has been sent; later ones are refused."""
@@ -187,7 +193,8 @@ class Sessions(scheduler_pb2_grpc.WorkerServiceServicer):
         if old is not None:
             self._refuse_twin(old, hello.instance)
         # Registered first: a hello that is refused must not take the place of a session that works.
-        self._master.post(RegisterWorker(worker, tuple(convert.attempt_id(ref) for ref in hello.live)))
+        live = tuple(convert.attempt_id(ref) for ref in hello.live)
+        self._master.post(RegisterWorker(worker, live, hello.draining))
         session = _Session(worker.worker_id, hello.instance)
         if old is not None:
             old.close(ReplacedError(f"a newer session of worker {worker.worker_id} took over"))
@@ -198,6 +205,7 @@ class Sessions(scheduler_pb2_grpc.WorkerServiceServicer):
             self._forget(session)
             raise
         session.welcome(self._master_id, self._heartbeat_interval_s)
+        self.logs.connected(worker.worker_id, session.read_log)
         log.info("worker connected", worker=worker.worker_id, live=len(hello.live))
         return session
 
@@ -241,6 +249,9 @@ class Sessions(scheduler_pb2_grpc.WorkerServiceServicer):
     def _take(self, session: _Session, update: scheduler_pb2.WorkerUpdate) -> None:
         worker_id, post = session.worker_id, self._master.post
         session.heard = time.monotonic()
+        if update.draining and not session.draining:
+            session.draining = True
+            post(WorkerStopping(worker_id))
         for started in update.started:
             post(convert.started(worker_id, started))
         for result in update.finished:
@@ -250,12 +261,13 @@ class Sessions(scheduler_pb2_grpc.WorkerServiceServicer):
         if update.HasField("heartbeat"):
             # A session says at its start what it runs; a heartbeat may cross an assignment.
             post(convert.heartbeat(worker_id, update.heartbeat, claims=False))
-        for piece in update.logs:
-            session.logs.take(piece)
+        for output in update.logs:
+            self.logs.take(worker_id, output)
 
     def _forget(self, session: _Session) -> None:
         """After the end of a session, unless a newer one has taken over."""
         worker_id = session.worker_id
+        self.logs.disconnected(worker_id, session.read_log)
         if self._sessions.get(worker_id) is not session:
             return
         del self._sessions[worker_id]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):
-    """A registered worker at one moment; `state` is "active", "draining" or "inactive" (silent)."""
+    """A registered worker at one moment; `state` is "active", "draining", "stopping" or "inactive"."""
 
     worker_id: str
     state: str

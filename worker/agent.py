@@ -21,6 +21,7 @@ from worker.containers import container_executor
 from worker.convert import from_key, from_running, to_assignment, to_key
 from worker.executors.base import Executor, Usage
 from worker.executors.process import ProcessExecutor
+from worker.log_reads import LogReads
 from worker.outbox import Outbox
 from worker.outgoing import Outgoing
 from worker.probe import Totals, UsageMeter, machine_totals
@@ -44,7 +45,8 @@ async def run(config: WorkerConfig) -> None:
 
     The stop, in this order; each further signal or cancellation ends the step that is under way:
 
-    1. nothing more is started; what runs has `drain_timeout_s` to finish, heartbeats and results go on;
+    1. the master is told, and nothing more is started; what runs has `drain_timeout_s` to finish, heartbeats
+       and results go on;
     2. what still runs gets SIGTERM, and SIGKILL after `kill_grace_s`, to its whole process group. It has no
        result: the goodbye gives it back to the master;
     3. results that are not recorded wait up to five seconds for the master's answer; they stay on disk;
@@ -84,11 +86,13 @@ class Agent:
         self._stop_step: asyncio.Task[None] | None = None
         self._repeated_at = 0.0
         self._instance = uuid.uuid4().hex
+        self._reads = LogReads()
+        self._outgoing = Outgoing(self._reads)
 
     def stop(self) -> None:
         """Begin the clean stop that `run` of this module describes; again: end the step under way."""
         if not self._stopping.is_set():
-            self._stopping.set()
+            self._begin_stop()
         elif self._stop_step is not None:
             self._stop_step.cancel()
 
@@ -108,7 +112,7 @@ class Agent:
                 await asyncio.wait({*self._background, stopping}, return_when=asyncio.FIRST_COMPLETED)
             except asyncio.CancelledError as error:
                 cancelled = error
-            self._stopping.set()
+            self._begin_stop()
             for step in (self._drain, self._give_up, self._kill, self._goodbye, self._end_background):
                 self._stop_step = asyncio.create_task(step())
                 try:
@@ -143,6 +147,7 @@ class Agent:
             executors=[executor.name for executor in self._executors],
             version=_version(),
             instance=self._instance,
+            draining=self._stopping.is_set(),
         )
 
     def welcomed(self) -> None:
@@ -153,17 +158,17 @@ class Agent:
     def received(self, update: scheduler_pb2.MasterUpdate) -> None:
         """Act on what the master sent."""
         if update.recorded:
-            self._outbox.forget([to_key(ref) for ref in update.recorded])
+            self._attempts.recorded([to_key(ref) for ref in update.recorded])
         for task in update.assignments:
-            # An agent that stops neither starts nor refuses. A refused task would be placed here again, and
-            # each placement uses up one of its attempts; the goodbye gives back what was assigned, once.
-            if not self._stopping.is_set():
+            if self._stopping.is_set():
+                # It crossed what tells the master that nothing may be placed here: that one is ahead of this.
+                self._attempts.refuse(to_assignment(task), "the worker is stopping")
+            else:
                 self._attempts.take(to_assignment(task))
         for ref in update.cancels:
             self._attempts.cancel(to_key(ref))
-        for ref in update.log_requests:
-            key = to_key(ref)
-            self._outgoing.logs(key, self._attempts.output(key))
+        for read in update.log_reads:
+            self._reads.ask(read)
 
     async def beat(self) -> None:
         """Add a heartbeat to the outgoing queue."""
@@ -207,9 +212,8 @@ class Agent:
                 _log.warning("left by an earlier agent and ended", executor=executor.name, count=killed)
         self._meter = UsageMeter(self._totals, directory)
         self._outbox = Outbox(directory / "outbox")
-        self._outgoing = Outgoing()
         self._attempts = Attempts(
-            config.worker_id, self._totals, self._executors, self._outbox, self._outgoing
+            config.worker_id, self._totals, self._executors, self._outbox, self._outgoing, self._reads
         )
         self._link = MasterLink(
             config.masters, self, self._outgoing, config.heartbeat_interval_s, config.credentials
@@ -227,6 +231,11 @@ class Agent:
                 _log.warning("outlived their attempt and ended", executor=executor.name, count=killed)
 
     # ---- stop ----
+
+    def _begin_stop(self) -> None:
+        # Together: from the first assignment on that is refused for it the master knows that this one stops.
+        self._stopping.set()
+        self._outgoing.drain()
 
     async def _drain(self) -> None:
         _log.info("worker agent stops", running=len(self._attempts.running()))

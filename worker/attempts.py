@@ -11,6 +11,7 @@ import structlog
 from rtscore.rpc import cluster_pb2
 from worker.convert import from_outcome
 from worker.executors.base import Assignment, AttemptKey, Execution, Executor
+from worker.log_reads import LogReads
 from worker.outbox import Outbox
 from worker.outgoing import Outgoing
 from worker.probe import Totals
@@ -54,6 +55,8 @@ class Attempts:
         Where results are kept until they are recorded.
     outgoing : Outgoing
         What is told to the master.
+    reads : LogReads
+        Told of what can be read.
     """
 
     def __init__(
@@ -63,12 +66,14 @@ class Attempts:
         executors: Iterable[Executor],
         outbox: Outbox,
         outgoing: Outgoing,
+        reads: LogReads,
     ) -> None:
         self._worker_id = worker_id
         self._totals = totals
         self._executors = {executor.name: executor for executor in executors}
         self._outbox = outbox
         self._outgoing = outgoing
+        self._reads = reads
         self._live: dict[AttemptKey, _Attempt] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -94,6 +99,7 @@ class Attempts:
             self._refuse(key, reason)
         else:
             self._live[key] = attempt = _Attempt(assignment)
+            self._reads.begin(key)
             task = asyncio.create_task(self._run(attempt))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -108,12 +114,18 @@ class Attempts:
         else:
             self._outgoing.refused(key, "the attempt is not known to this worker")
 
-    def output(self, key: AttemptKey) -> bytes:
-        """Return what an attempt has printed so far, as far as it is kept; nothing for an unknown one."""
-        if (attempt := self._live.get(key)) is not None:
-            return attempt.execution.output() if attempt.execution is not None else b""
-        result = self._outbox.pending.get(key)
-        return result.logs.encode() if result is not None else b""
+    def recorded(self, keys: list[AttemptKey]) -> None:
+        """Forget attempts of which the master has all that it wants."""
+        self._outbox.forget(keys)
+        for key in keys:
+            if key not in self._live:
+                self._reads.forget(key)
+
+    def refuse(self, assignment: Assignment, reason: str) -> None:
+        """Do not start an assignment; one that is known here is left alone."""
+        key = assignment.key
+        if key not in self._live and key not in self._outbox.pending:
+            self._refuse(key, reason)
 
     async def wait_idle(self) -> None:
         """Return once nothing runs and every result is in the outbox."""
@@ -142,6 +154,7 @@ class Attempts:
             try:
                 execution = await attempt.starting
             except (OSError, ValueError) as error:
+                self._reads.forget(key)
                 self._refuse(key, f"the command could not be started: {error}")
                 return
             except asyncio.CancelledError:
@@ -152,6 +165,7 @@ class Attempts:
                     return
                 raise
             attempt.execution = execution
+            self._reads.started(key, execution.tail)
             if attempt.cancelled or attempt.given_up:
                 attempt.stop()
             self._outgoing.started(key, execution.started_at)
@@ -160,7 +174,9 @@ class Attempts:
             # Before the result is on disk: what it held is free, and from here on it is in the outbox.
             del self._live[key]
         if attempt.given_up:
+            self._reads.forget(key)
             return
+        self._reads.ended(key)
         result = from_outcome(self._worker_id, key, outcome)
         await self._outbox.put(result)
         # A session that began meanwhile may have sent it, and the answer may be here.

@@ -48,6 +48,7 @@ def from_outcome(worker_id: str, key: AttemptKey, outcome: Outcome) -> cluster_p
         finished_at=outcome.finished_at,
         runtime_s=outcome.runtime_s,
         reason=outcome.reason,
+        logs_offset=outcome.output_offset,
     )
 
 

@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Iterator
 
 from rtscore.rpc import cluster_pb2, scheduler_pb2
 from worker.convert import from_key, result_key
 from worker.executors.base import AttemptKey
+from worker.log_reads import LogReads
 
 # Far below the 4 MiB that gRPC accepts by default, far above what one result holds.
 _MESSAGE_BYTES = 1 << 20
-_LOG_PIECE_BYTES = 64 * 1024
 
 
 class Outgoing:
-    """The queue of one session: what is added while a message is being written goes into the next one."""
+    """The queue of one session: what is added while a message is being written goes into the next one.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    reads : LogReads
+        Asked for output when a message is made: output itself is never queued.
+    """
+
+    def __init__(self, reads: LogReads) -> None:
         self._ready = asyncio.Event()
         self._leaving = False
+        self._draining = False
+        self._reads = reads
+        reads.on_ready = self._ready.set
         self.clear()
 
     def clear(self) -> None:
-        """Drop what waits, except a goodbye."""
+        """Drop what waits, except that this worker stops."""
         self._heartbeat: cluster_pb2.Heartbeat | None = None
         self._started: dict[AttemptKey, float] = {}
         self._finished: dict[AttemptKey, cluster_pb2.TaskResult] = {}
         self._refused: dict[AttemptKey, str] = {}
-        self._logs: deque[scheduler_pb2.LogOutput] = deque()
+        self._reads.clear()
 
     def heartbeat(self, heartbeat: cluster_pb2.Heartbeat) -> None:
         """Send a heartbeat; one that is not sent yet is replaced."""
@@ -51,15 +59,9 @@ class Outgoing:
         self._refused[key] = reason
         self._ready.set()
 
-    def logs(self, key: AttemptKey, content: bytes) -> None:
-        """Send what an attempt has printed, in pieces."""
-        for start in range(0, max(1, len(content)), _LOG_PIECE_BYTES):
-            end = start + _LOG_PIECE_BYTES
-            self._logs.append(
-                scheduler_pb2.LogOutput(
-                    attempt=from_key(key), content=content[start:end], last=end >= len(content)
-                )
-            )
+    def drain(self) -> None:
+        """Send, from now on with everything, that this worker takes nothing new."""
+        self._draining = True
         self._ready.set()
 
     def leave(self) -> None:
@@ -72,9 +74,9 @@ class Outgoing:
         await self._ready.wait()
 
     def take(self) -> Iterator[scheduler_pb2.WorkerUpdate]:
-        """Remove what waits and yield it: starts before results, a goodbye last, near 1 MiB a message."""
+        """Remove what waits and yield it, near 1 MiB a message: starts before results, a goodbye last."""
         self._ready.clear()
-        update = scheduler_pb2.WorkerUpdate()
+        update = scheduler_pb2.WorkerUpdate(draining=self._draining)
         if self._heartbeat is not None:
             update.heartbeat.CopyFrom(self._heartbeat)
             self._heartbeat = None
@@ -85,18 +87,14 @@ class Outgoing:
         for key, reason in refused.items():
             update.refused.add(attempt=from_key(key), reason=reason)
         finished, self._finished = self._finished, {}
-        logs, self._logs = self._logs, deque()
         size = update.ByteSize()
-        messages: list[cluster_pb2.TaskResult | scheduler_pb2.LogOutput] = [*finished.values(), *logs]
-        for message in messages:
-            size += message.ByteSize()
+        for result in finished.values():
+            size += result.ByteSize()
             if size > _MESSAGE_BYTES:
                 yield update
                 update = scheduler_pb2.WorkerUpdate()
-                size = message.ByteSize()
-            if isinstance(message, cluster_pb2.TaskResult):
-                update.finished.append(message)
-            else:
-                update.logs.append(message)
+                size = result.ByteSize()
+            update.finished.append(result)
+        update.logs.extend(self._reads.answers())
         update.leaving = self._leaving
         yield update

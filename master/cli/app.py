@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from master.cli import certs, explain, params, serve, submit, tasks, train, workers
+from master.cli import certs, explain, logs, params, serve, submit, tasks, train, workers
 from master.cli.connect import reaches_master
 from master.cli.demo import command as demo
 from master.cli.failure import CommandError, Exit
@@ -32,7 +32,7 @@ app.command(epilog=serve.WORKER_EPILOG)(serve.worker)
 app.command(epilog=submit.EPILOG)(reaches_master(submit.submit))
 app.command(epilog=tasks.TASKS_EPILOG)(reaches_master(tasks.tasks))
 app.command(epilog=tasks.TASK_EPILOG)(reaches_master(tasks.task))
-app.command(epilog=tasks.LOGS_EPILOG)(reaches_master(tasks.logs))
+app.command(epilog=logs.EPILOG)(reaches_master(logs.logs))
 app.command(epilog=tasks.CANCEL_EPILOG)(reaches_master(tasks.cancel))
 app.command(epilog=workers.WORKERS_EPILOG)(reaches_master(workers.workers))
 app.command(epilog=workers.DRAIN_EPILOG)(reaches_master(workers.drain))

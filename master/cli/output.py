@@ -25,6 +25,7 @@ STYLES = {
     "lost": "red",
     "cancelled": "yellow",
     "draining": "yellow",
+    "stopping": "yellow",
     "inactive": "yellow",
 }
 

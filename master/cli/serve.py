@@ -85,6 +85,14 @@ def master(
         str | None,
         typer.Option(metavar="N", help="[RTS_MAX_ATTEMPTS, 3] Placements of a task whose worker is lost."),
     ] = None,
+    max_queued: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="[RTS_MAX_QUEUED, 1000000] Refuse tasks beyond; 0: no limit."),
+    ] = None,
+    max_queued_per_user: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="[RTS_MAX_QUEUED_PER_USER, 0] The same, of each user."),
+    ] = None,
     heartbeat_interval: Annotated[
         str | None, typer.Option(metavar="TIME", help="[RTS_HEARTBEAT_INTERVAL, 2s] Asked of the workers.")
     ] = None,
@@ -160,6 +168,8 @@ def master(
         "params_reload_interval_s": params_reload_interval,
         "sla_multiplier": sla_multiplier,
         "max_attempts": max_attempts,
+        "max_queued": max_queued,
+        "max_queued_per_user": max_queued_per_user,
         "heartbeat_interval_s": heartbeat_interval,
         "worker_grace_s": worker_grace,
         "stop_grace_s": stop_grace,

@@ -57,7 +57,9 @@ def submit(
     deadline: Annotated[
         str, typer.Option(metavar="WHEN", help="From now (90s, 5m, 2h) or an instant (2030-01-31T12:00:00).")
     ] = "",
-    time_limit: Annotated[float, typer.Option(help="Seconds that the command may run; 0: no limit.")] = 0.0,
+    time_limit: Annotated[
+        str, typer.Option(metavar="TIME", help="How long the command may run (90s, 5m, 2h); 0: no limit.")
+    ] = "0",
     image: Annotated[str, typer.Option(help="Container image, for workers that run containers.")] = "",
     task_id: Annotated[
         str, typer.Option("--id", help="The task's id: submitting the same again is then no second task.")
@@ -82,7 +84,7 @@ def submit(
         _refuse_beside_file(context)
         specs = _specs_of_file(file)
     else:
-        from master.cli.values import parse_deadline
+        from master.cli.values import parse_deadline, parse_duration
 
         if not command and not image:
             raise CommandError("There is no command. Give one, as in `rts submit 'sleep 1'`, or --file.")
@@ -99,7 +101,7 @@ def submit(
             task_type=task_type,
             sla_multiplier=sla_multiplier,
             deadline=parse_deadline(deadline, time.time()) if deadline else 0.0,
-            time_limit_s=time_limit,
+            time_limit_s=parse_duration(time_limit, "--time-limit"),
         )
         specs = [spec]
     _submit(specs, master=master, many=file is not None, wait=wait, as_json=as_json)

@@ -1,8 +1,7 @@
-"""`rts tasks`, `task`, `logs` and `cancel`: what became of the tasks, and ending them."""
+"""`rts tasks`, `task` and `cancel`: what became of the tasks, and ending them."""
 
 from __future__ import annotations
 
-import sys
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,12 +25,6 @@ TASK_EPILOG = """\b
 Examples:
   rts task 5f3c
   rts task 5f3c --json | jq .state
-"""
-
-LOGS_EPILOG = """\b
-Examples:
-  rts logs 5f3c
-  rts logs 5f3c | tail
 """
 
 CANCEL_EPILOG = """\b
@@ -149,13 +142,6 @@ def task(task_id: TaskArgument, master: MasterOption = DEFAULT_MASTER, as_json: 
         output.print_json(found)
     else:
         print_task(found)
-
-
-def logs(task_id: TaskArgument, master: MasterOption = DEFAULT_MASTER) -> None:
-    """Print what a task has written so far."""
-    with connect(master) as client:
-        for piece in client.logs(task_id):
-            sys.stdout.write(piece)
 
 
 def cancel(

@@ -1,4 +1,4 @@
-"""Reads what people type: deadlines, and tasks as lines of JSON."""
+"""Reads what people type: deadlines, durations, and tasks as lines of JSON."""
 
 from __future__ import annotations
 
@@ -26,6 +26,13 @@ def parse_deadline(text: str, now: float) -> float:
             f"--deadline: {text!r} is neither a time from now (90s, 5m, 2h, 1d) "
             f"nor an instant (2030-01-31T12:00:00)."
         ) from None
+
+
+def parse_duration(text: str, flag: str) -> float:
+    """Seconds of "90", "90s", "5m", "2h" or "1d"; `flag` is named when it is none of these."""
+    if found := _DURATION.fullmatch(text.strip()):
+        return float(found[1]) * _UNITS_S[found[2]]
+    raise CommandError(f"{flag}: {text!r} is not a time (90s, 5m, 2h, 1d).")
 
 
 class TaskLine(TaskSpec, forbid_unknown_fields=True, frozen=True):

@@ -167,7 +167,7 @@ def attempt_of(row: Row) -> AttemptRecord:
 def result_of(row: Row) -> ResultRecord:
     """The result of a row of `RESULT_COLUMNS`."""
     files = _strings.decode(row[11])
-    return ResultRecord(*[*row[:3], bool(row[3]), *row[4:8], bool(row[8]), *row[9:11], files, row[12]])
+    return ResultRecord(*[*row[:3], bool(row[3]), *row[4:8], bool(row[8]), *row[9:11], files, *row[12:14]])
 
 
 def worker_of(row: Row) -> WorkerRecord:

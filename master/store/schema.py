@@ -30,7 +30,7 @@ ATTEMPT_COLUMNS = (
 )
 RESULT_COLUMNS = (
     "task_id, attempt, worker_id, success, exit_code, started_at, completed_at, runtime_s, sla_success, logs,"
-    " result_location, output_files, reason"
+    " result_location, output_files, reason, logs_offset"
 )
 WORKER_COLUMNS = (
     "worker_id, total_cpu, total_memory, total_gpu, total_storage, address, executors, draining,"
@@ -150,5 +150,7 @@ _VERSION_2 = (
     "CREATE INDEX results_by_completion ON results (completed_at, task_id)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2)
+_VERSION_3 = ("ALTER TABLE results ADD COLUMN logs_offset INTEGER NOT NULL DEFAULT 0",)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
 """`MIGRATIONS[i]` leads from version i to i + 1; a released step is never edited, only followed."""

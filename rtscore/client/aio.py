@@ -15,6 +15,7 @@ from rtscore.client.types import (
     ClusterStats,
     EpochOutcome,
     Explanation,
+    LogPiece,
     ParamsVersion,
     SubmitError,
     TaskInfo,
@@ -87,18 +88,37 @@ class AsyncMasterClient:
         """End a task; returns it as it is then."""
         return await self._call(calls.cancel(task_id))
 
-    async def logs(self, task_id: str) -> AsyncIterator[str]:
-        """Iterate over what a task has printed so far, in pieces."""
-        stream = self._stub.StreamTaskLogs(
-            calls.logs(task_id), timeout=self._timeout_s, metadata=self._metadata
-        )
-        try:
-            async for chunk in stream:
-                yield chunk.content
-        except grpc.RpcError as error:
-            raise calls.meaning(error) from None
-        finally:
-            stream.cancel()
+    async def logs(self, task_id: str, *, follow: bool = False) -> AsyncIterator[str]:
+        """Iterate over what a task has printed; with `follow`, until it has ended.
+
+        A line in brackets stands where bytes are missing.
+        """
+        async for piece in self.log_pieces(task_id, follow=follow):
+            if text := calls.log_text(piece):
+                yield text
+
+    async def log_pieces(self, task_id: str, *, follow: bool = False) -> AsyncIterator[LogPiece]:
+        """Iterate over what a task has printed, and what became of it.
+
+        With `follow` a task that is queued is waited for, and the iteration ends when the task has ended; it
+        goes on after a master's restart.
+        """
+        reading = calls.LogReading(task_id, follow)
+        attempts = calls.Attempts(None if follow else self._timeout_s, self._retry_for_s)
+        while True:
+            stream = self._stub.StreamTaskLogs(
+                reading.request, timeout=attempts.remaining_s, metadata=self._metadata
+            )
+            try:
+                async for chunk in stream:
+                    attempts.answered()
+                    yield reading.take(chunk)
+                return
+            except grpc.RpcError as error:
+                pause_s = attempts.after(error)
+            finally:
+                stream.cancel()
+            await asyncio.sleep(pause_s)
 
     async def watch(
         self, task_ids: Iterable[str] = (), *, timeout_s: float | None = None

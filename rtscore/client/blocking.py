@@ -15,6 +15,7 @@ from rtscore.client.types import (
     ClusterStats,
     EpochOutcome,
     Explanation,
+    LogPiece,
     ParamsVersion,
     SubmitError,
     TaskInfo,
@@ -105,18 +106,37 @@ class MasterClient:
         """End a task; returns it as it is then."""
         return self._call(calls.cancel(task_id))
 
-    def logs(self, task_id: str) -> Iterator[str]:
-        """Iterate over what a task has printed so far, in pieces."""
-        stream = self._stub.StreamTaskLogs(
-            calls.logs(task_id), timeout=self._timeout_s, metadata=self._metadata
-        )
-        try:
-            for chunk in stream:
-                yield chunk.content
-        except grpc.RpcError as error:
-            raise calls.meaning(error) from None
-        finally:
-            stream.cancel()
+    def logs(self, task_id: str, *, follow: bool = False) -> Iterator[str]:
+        """Iterate over what a task has printed; with `follow`, until it has ended.
+
+        A line in brackets stands where bytes are missing.
+        """
+        for piece in self.log_pieces(task_id, follow=follow):
+            if text := calls.log_text(piece):
+                yield text
+
+    def log_pieces(self, task_id: str, *, follow: bool = False) -> Iterator[LogPiece]:
+        """Iterate over what a task has printed, and what became of it.
+
+        With `follow` a task that is queued is waited for, and the iteration ends when the task has ended; it
+        goes on after a master's restart.
+        """
+        reading = calls.LogReading(task_id, follow)
+        attempts = calls.Attempts(None if follow else self._timeout_s, self._retry_for_s)
+        while True:
+            stream = self._stub.StreamTaskLogs(
+                reading.request, timeout=attempts.remaining_s, metadata=self._metadata
+            )
+            try:
+                for chunk in stream:
+                    attempts.answered()
+                    yield reading.take(chunk)
+                return
+            except grpc.RpcError as error:
+                pause_s = attempts.after(error)
+            finally:
+                stream.cancel()
+            time.sleep(pause_s)
 
     def watch(self, task_ids: Iterable[str] = (), *, timeout_s: float | None = None) -> Iterator[TaskInfo]:
         """Iterate over tasks as they change.

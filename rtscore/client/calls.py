@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
@@ -18,6 +19,7 @@ from rtscore.client.types import (
     EpochOutcome,
     Explanation,
     ExplanationRow,
+    LogPiece,
     ParamsVersion,
     PlacementRecord,
     SubmitError,
@@ -34,8 +36,10 @@ TIMEOUT_S = 30.0
 RETRY_FOR_S = 5.0
 # An epoch over the most records that one learns from, behind another one.
 TRAIN_TIMEOUT_S = 300.0
-# Large enough to cost nothing per task, small enough that nobody waits for it.
+# Large enough to cost nothing per task, small enough that nobody waits for it; long commands fill it sooner,
+# far below the 16 MiB that a master takes.
 BATCH = 1_000
+BATCH_BYTES = 4 * 1024 * 1024
 PAGE = 1_000
 OPTIONS = (
     # The answer to a full batch is larger than the batch.
@@ -50,6 +54,8 @@ OPTIONS = (
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
+# gRPC's own words.
+_TOO_LARGE = re.compile(r"(SERVER|CLIENT): Received message larger than max \((\d+) vs\. (\d+)\)")
 _NO_ANSWER = (grpc.StatusCode.UNAVAILABLE,)
 
 
@@ -103,6 +109,9 @@ def meaning(error: grpc.RpcError) -> ClientError:
         return MasterUnreachableError(details, _retry_delay_s(error))
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return CallTimeoutError("no answer in time; whether the call was carried out is not known")
+    if found := _TOO_LARGE.search(details):
+        whose = "the master" if found[1] == "SERVER" else "a client"
+        details = f"a message of {found[2]} bytes; {whose} takes at most {found[3]}"
     return RequestError(code.name, details, _field(error))
 
 
@@ -137,10 +146,19 @@ def submit(spec: TaskSpec) -> Call[TaskInfo]:
 
 def submit_many(specs: Iterable[TaskSpec]) -> Iterator[Call[list[TaskInfo | SubmitError]]]:
     """Submit many, a batch per call."""
-    messages = [_spec(spec) for spec in specs]
-    for begin in range(0, len(messages), BATCH):
-        request = scheduler_pb2.SubmitTasksRequest(tasks=messages[begin : begin + BATCH])
-        yield Call("SubmitTasks", request, lambda reply: [_outcome(o) for o in reply.outcomes])
+    request, size = scheduler_pb2.SubmitTasksRequest(), 0
+    for message in [_spec(spec) for spec in specs]:
+        size += message.ByteSize()
+        if request.tasks and (len(request.tasks) == BATCH or size > BATCH_BYTES):
+            yield _submission(request)
+            request, size = scheduler_pb2.SubmitTasksRequest(), message.ByteSize()
+        request.tasks.append(message)
+    if request.tasks:
+        yield _submission(request)
+
+
+def _submission(request: scheduler_pb2.SubmitTasksRequest) -> Call[list[TaskInfo | SubmitError]]:
+    return Call("SubmitTasks", request, lambda reply: [_outcome(o) for o in reply.outcomes])
 
 
 def get_task(task_id: str) -> Call[TaskInfo]:
@@ -221,9 +239,28 @@ def watch(task_ids: Iterable[str]) -> scheduler_pb2.WatchTasksRequest:
     return scheduler_pb2.WatchTasksRequest(task_ids=task_ids)
 
 
-def logs(task_id: str) -> cluster_pb2.TaskLogRequest:
-    """The request of a task's output."""
-    return cluster_pb2.TaskLogRequest(task_id=task_id)
+class LogReading:
+    """How far a reader of a task's output is: what it asks for when it has to ask again."""
+
+    def __init__(self, task_id: str, follow: bool) -> None:
+        self.request = cluster_pb2.TaskLogRequest(task_id=task_id, follow=follow)
+
+    def take(self, chunk: cluster_pb2.LogChunk) -> LogPiece:
+        """Note a chunk, and return it as a piece."""
+        self.request.attempt, self.request.offset = chunk.attempt, chunk.offset
+        return LogPiece(
+            text=chunk.content,
+            attempt=chunk.attempt,
+            offset=chunk.offset,
+            missed=chunk.missed,
+            state=chunk.status,
+            last=chunk.is_complete,
+        )
+
+
+def log_text(piece: LogPiece) -> str:
+    """The text of a piece, after a line that says what is missing before it."""
+    return f"[{piece.missed} bytes are missing here]\n{piece.text}" if piece.missed else piece.text
 
 
 class Outcomes:

@@ -82,8 +82,24 @@ class SubmitError(msgspec.Struct, frozen=True):
     message: str
 
 
+class LogPiece(msgspec.Struct, frozen=True, kw_only=True):
+    """Text that a task printed, in order, or news of it.
+
+    `missed` bytes are missing before `text`: no longer kept, or the reader was too slow. `attempt` printed
+    it, and had printed `offset` bytes by its end. `state` is the task's, where it has changed and in the last
+    piece, and empty otherwise.
+    """
+
+    text: str
+    attempt: int
+    offset: int
+    missed: int = 0
+    state: str = ""
+    last: bool = False
+
+
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker; `state` is active, draining, inactive or lost."""
+    """A worker; `state` is active, draining, stopping (by itself), inactive or lost."""
 
     worker_id: str
     state: str

@@ -326,6 +326,7 @@ class TaskResult(_message.Message):
     FINISHED_AT_FIELD_NUMBER: _builtins.int
     RUNTIME_S_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    LOGS_OFFSET_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     worker_id: _builtins.str
     status: _builtins.str
@@ -342,6 +343,8 @@ class TaskResult(_message.Message):
     """Seconds, by the worker's monotonic clock."""
     reason: _builtins.str
     """Why it failed, in a sentence; empty on success."""
+    logs_offset: _builtins.int
+    """Bytes that were printed before `logs` and are not kept."""
     @_builtins.property
     def output_files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -359,10 +362,11 @@ class TaskResult(_message.Message):
         finished_at: _builtins.float = ...,
         runtime_s: _builtins.float = ...,
         reason: _builtins.str = ...,
+        logs_offset: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "exit_code", b"exit_code", "finished_at", b"finished_at", "logs", b"logs", "output_files", b"output_files", "reason", b"reason", "result_location", b"result_location", "runtime_s", b"runtime_s", "started_at", b"started_at", "status", b"status", "task_id", b"task_id", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "exit_code", b"exit_code", "finished_at", b"finished_at", "logs", b"logs", "logs_offset", b"logs_offset", "output_files", b"output_files", "reason", b"reason", "result_location", b"result_location", "runtime_s", b"runtime_s", "started_at", b"started_at", "status", b"status", "task_id", b"task_id", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -375,19 +379,27 @@ class TaskLogRequest(_message.Message):
     TASK_ID_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
     FOLLOW_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     user_id: _builtins.str
     follow: _builtins.bool
+    """Goes on as the task prints, through further attempts, until it has ended; waits for one that is queued."""
+    attempt: _builtins.int
+    """Ours: what of which attempt a reader has already; 0: nothing."""
+    offset: _builtins.int
     def __init__(
         self,
         *,
         task_id: _builtins.str = ...,
         user_id: _builtins.str = ...,
         follow: _builtins.bool = ...,
+        attempt: _builtins.int = ...,
+        offset: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow", b"follow", "task_id", b"task_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "follow", b"follow", "offset", b"offset", "task_id", b"task_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -402,12 +414,21 @@ class LogChunk(_message.Message):
     TIMESTAMP_FIELD_NUMBER: _builtins.int
     IS_COMPLETE_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    MISSED_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     content: _builtins.str
     timestamp: _builtins.int
     """Unix seconds."""
     is_complete: _builtins.bool
     status: _builtins.str
+    """The task's state: in the last chunk, and where a follower is told of a change."""
+    attempt: _builtins.int
+    """Ours: the attempt that printed this, and how many bytes that had printed by the end of it."""
+    offset: _builtins.int
+    missed: _builtins.int
+    """Ours: bytes that are missing before `content`: no longer kept, or the reader was too slow."""
     def __init__(
         self,
         *,
@@ -416,10 +437,13 @@ class LogChunk(_message.Message):
         timestamp: _builtins.int = ...,
         is_complete: _builtins.bool = ...,
         status: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        offset: _builtins.int = ...,
+        missed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "is_complete", b"is_complete", "status", b"status", "task_id", b"task_id", "timestamp", b"timestamp"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "content", b"content", "is_complete", b"is_complete", "missed", b"missed", "offset", b"offset", "status", b"status", "task_id", b"task_id", "timestamp", b"timestamp"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -432,7 +432,7 @@ class WorkerState(_message.Message):
     SLA_MET_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     state: _builtins.str
-    """"active", "draining", "inactive" (silent), "lost"."""
+    """"active", "draining", "stopping" (by itself), "inactive" (silent), "lost"."""
     total_cpu: _builtins.float
     total_memory: _builtins.float
     total_gpu: _builtins.float
@@ -886,8 +886,11 @@ class WorkerUpdate(_message.Message):
     REFUSED_FIELD_NUMBER: _builtins.int
     LOGS_FIELD_NUMBER: _builtins.int
     LEAVING_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
     leaving: _builtins.bool
     """A clean goodbye: what still runs is given up, and the worker will not come back soon."""
+    draining: _builtins.bool
+    """The worker is stopping: what runs may end, nothing new is taken. Holds until the next hello."""
     @_builtins.property
     def hello(self) -> Global___WorkerHello:
         """First message only."""
@@ -914,10 +917,11 @@ class WorkerUpdate(_message.Message):
         refused: _abc.Iterable[Global___AttemptRefused] | None = ...,
         logs: _abc.Iterable[Global___LogOutput] | None = ...,
         leaving: _builtins.bool = ...,
+        draining: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "hello", b"hello"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished", "heartbeat", b"heartbeat", "hello", b"hello", "leaving", b"leaving", "logs", b"logs", "refused", b"refused", "started", b"started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "finished", b"finished", "heartbeat", b"heartbeat", "hello", b"hello", "leaving", b"leaving", "logs", b"logs", "refused", b"refused", "started", b"started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -932,9 +936,12 @@ class WorkerHello(_message.Message):
     EXECUTORS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     INSTANCE_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     instance: _builtins.str
     """Which process this is, drawn when it starts: while one is heard, no other may speak for its worker_id."""
+    draining: _builtins.bool
+    """As in WorkerUpdate."""
     @_builtins.property
     def info(self) -> _cluster_pb2.WorkerInfo: ...
     @_builtins.property
@@ -953,10 +960,11 @@ class WorkerHello(_message.Message):
         executors: _abc.Iterable[_builtins.str] | None = ...,
         version: _builtins.str = ...,
         instance: _builtins.str = ...,
+        draining: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["info", b"info"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["executors", b"executors", "info", b"info", "instance", b"instance", "live", b"live", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "executors", b"executors", "info", b"info", "instance", b"instance", "live", b"live", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1032,14 +1040,27 @@ Global___AttemptRefused: _TypeAlias = AttemptRefused  # noqa: Y015
 
 @_typing.final
 class LogOutput(_message.Message):
+    """The one answer to a LogRead."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTEMPT_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
-    LAST_FIELD_NUMBER: _builtins.int
+    READ_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    PRINTED_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    UNKNOWN_FIELD_NUMBER: _builtins.int
     content: _builtins.bytes
-    last: _builtins.bool
-    """Nothing follows in answer to this request."""
+    read: _builtins.int
+    offset: _builtins.int
+    """Bytes that were printed before `content`; more than was asked for when those are no longer kept."""
+    printed: _builtins.int
+    """Bytes that have been printed in all."""
+    ended: _builtins.bool
+    """Nothing follows: the command is over and this is the rest."""
+    unknown: _builtins.bool
+    """The worker has nothing of this attempt."""
     @_builtins.property
     def attempt(self) -> Global___AttemptRef: ...
     def __init__(
@@ -1047,11 +1068,15 @@ class LogOutput(_message.Message):
         *,
         attempt: Global___AttemptRef | None = ...,
         content: _builtins.bytes = ...,
-        last: _builtins.bool = ...,
+        read: _builtins.int = ...,
+        offset: _builtins.int = ...,
+        printed: _builtins.int = ...,
+        ended: _builtins.bool = ...,
+        unknown: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "content", b"content", "last", b"last"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "content", b"content", "ended", b"ended", "offset", b"offset", "printed", b"printed", "read", b"read", "unknown", b"unknown"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1065,7 +1090,7 @@ class MasterUpdate(_message.Message):
     ASSIGNMENTS_FIELD_NUMBER: _builtins.int
     CANCELS_FIELD_NUMBER: _builtins.int
     RECORDED_FIELD_NUMBER: _builtins.int
-    LOG_REQUESTS_FIELD_NUMBER: _builtins.int
+    LOG_READS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """First message only."""
@@ -1079,9 +1104,7 @@ class MasterUpdate(_message.Message):
         """Results that are durable: the worker may forget them."""
 
     @_builtins.property
-    def log_requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptRef]:
-        """Send what the attempt has printed so far."""
-
+    def log_reads(self) -> _containers.RepeatedCompositeFieldContainer[Global___LogRead]: ...
     def __init__(
         self,
         *,
@@ -1089,15 +1112,53 @@ class MasterUpdate(_message.Message):
         assignments: _abc.Iterable[_cluster_pb2.Task] | None = ...,
         cancels: _abc.Iterable[Global___AttemptRef] | None = ...,
         recorded: _abc.Iterable[Global___AttemptRef] | None = ...,
-        log_requests: _abc.Iterable[Global___AttemptRef] | None = ...,
+        log_reads: _abc.Iterable[Global___LogRead] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "cancels", b"cancels", "log_requests", b"log_requests", "recorded", b"recorded", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "cancels", b"cancels", "log_reads", b"log_reads", "recorded", b"recorded", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MasterUpdate: _TypeAlias = MasterUpdate  # noqa: Y015
+
+@_typing.final
+class LogRead(_message.Message):
+    """Send what an attempt has printed. A newer one for the same attempt takes its place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    READ_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
+    read: _builtins.int
+    """Named in the answer."""
+    offset: _builtins.int
+    """From here on: bytes that were printed before."""
+    limit: _builtins.int
+    """At most so many bytes."""
+    wait: _builtins.bool
+    """Answer when there is something, or when the command is over; otherwise at once."""
+    @_builtins.property
+    def attempt(self) -> Global___AttemptRef: ...
+    def __init__(
+        self,
+        *,
+        attempt: Global___AttemptRef | None = ...,
+        read: _builtins.int = ...,
+        offset: _builtins.int = ...,
+        limit: _builtins.int = ...,
+        wait: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "limit", b"limit", "offset", b"offset", "read", b"read", "wait", b"wait"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogRead: _TypeAlias = LogRead  # noqa: Y015
 
 @_typing.final
 class Welcome(_message.Message):

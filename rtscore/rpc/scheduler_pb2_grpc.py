@@ -156,7 +156,8 @@ class SchedulerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamTaskLogs(self, request, context):
-        """What the task has printed: stored output of a finished task, output so far of a running one.
+        """What the task has printed: stored output of a finished task, output so far of a running one; with `follow`
+        what it prints from now on, too.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,7 +45,9 @@ class SchedulerServiceStub:
     CancelTask: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.TaskRef, _scheduler_pb2.TaskInfo]
     """Asks for the end; the answer is the task as it is now."""
     StreamTaskLogs: _grpc.UnaryStreamMultiCallable[_cluster_pb2.TaskLogRequest, _cluster_pb2.LogChunk]
-    """What the task has printed: stored output of a finished task, output so far of a running one."""
+    """What the task has printed: stored output of a finished task, output so far of a running one; with `follow`
+    what it prints from now on, too.
+    """
     ListWorkers: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.ListWorkersRequest, _scheduler_pb2.ListWorkersReply]
     DrainWorker: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.DrainWorkerRequest, _scheduler_pb2.WorkerState]
     """Nothing new is placed on a drained worker; what runs there goes on."""
@@ -74,7 +76,9 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
     CancelTask: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.TaskRef, _scheduler_pb2.TaskInfo]  # type: ignore[assignment]
     """Asks for the end; the answer is the task as it is now."""
     StreamTaskLogs: _aio.UnaryStreamMultiCallable[_cluster_pb2.TaskLogRequest, _cluster_pb2.LogChunk]  # type: ignore[assignment]
-    """What the task has printed: stored output of a finished task, output so far of a running one."""
+    """What the task has printed: stored output of a finished task, output so far of a running one; with `follow`
+    what it prints from now on, too.
+    """
     ListWorkers: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.ListWorkersRequest, _scheduler_pb2.ListWorkersReply]  # type: ignore[assignment]
     DrainWorker: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.DrainWorkerRequest, _scheduler_pb2.WorkerState]  # type: ignore[assignment]
     """Nothing new is placed on a drained worker; what runs there goes on."""
@@ -142,7 +146,9 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.TaskLogRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_cluster_pb2.LogChunk], _abc.AsyncIterator[_cluster_pb2.LogChunk]]:
-        """What the task has printed: stored output of a finished task, output so far of a running one."""
+        """What the task has printed: stored output of a finished task, output so far of a running one; with `follow`
+        what it prints from now on, too.
+        """
 
     @_abc_1.abstractmethod
     def ListWorkers(

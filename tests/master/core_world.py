@@ -36,6 +36,7 @@ from master.events import (
     Tick,
     UpdateTask,
     WorkerLeft,
+    WorkerStopping,
 )
 from master.members import covers
 from master.records import (
@@ -174,9 +175,10 @@ class World:
 
     def worker(self, worker_id: str, cpu: float = 4.0, **fields: Any) -> list[Effect]:
         live = fields.pop("live", ())
+        stopping = fields.pop("stopping", False)
         memory, storage = fields.pop("memory", 64.0), fields.pop("storage", 100.0)
         record = WorkerRecord(worker_id, cpu, memory, fields.pop("gpu", 0.0), storage, **fields)
-        return self.do(RegisterWorker(record, live))
+        return self.do(RegisterWorker(record, live, stopping))
 
     def submit(self, task_id: str, **fields: Any) -> list[Effect]:
         fields = {"command": "true", "cpu": 1.0} | fields
@@ -221,6 +223,9 @@ class World:
 
     def drain(self, worker_id: str, drain: bool = True) -> list[Effect]:
         return self.do(Drain(worker_id, drain))
+
+    def stopping(self, worker_id: str) -> list[Effect]:
+        return self.do(WorkerStopping(worker_id))
 
     def leave(self, worker_id: str) -> list[Effect]:
         return self.do(WorkerLeft(worker_id))

@@ -54,7 +54,7 @@ class SessionWorker:
         self.assignments: list[cluster_pb2.Task] = []
         self.cancels: list[tuple[str, int]] = []
         self.recorded: list[tuple[str, int]] = []
-        self.log_requests: list[tuple[str, int]] = []
+        self.log_reads: list[scheduler_pb2.LogRead] = []
         self.ended: grpc.aio.AioRpcError | bool = False
         self._channel = grpc.aio.insecure_channel(address)
         self._stream: Any = None
@@ -67,13 +67,14 @@ class SessionWorker:
         await until(lambda: self.welcome or self.ended)
         return self
 
-    async def hello(self, live: Iterable[tuple[str, int]] = ()) -> None:
+    async def hello(self, live: Iterable[tuple[str, int]] = (), draining: bool = False) -> None:
         """Introduce itself."""
         hello = scheduler_pb2.WorkerHello(
             info=cluster_pb2.WorkerInfo(worker_id=self.worker_id, **self.totals),
             live=[ref(*attempt) for attempt in live],
             executors=["process"],
             instance=self.instance,
+            draining=draining,
         )
         await self.send(hello=hello)
 
@@ -102,6 +103,19 @@ class SessionWorker:
         """The task's command ended."""
         await self.send(finished=[result(task, self.worker_id, status, **fields)])
 
+    async def next_read(self) -> scheduler_pb2.LogRead:
+        """Wait until output is asked for."""
+        await until(lambda: self.log_reads)
+        return self.log_reads.pop(0)
+
+    async def printed(self, read: scheduler_pb2.LogRead, content: bytes, **fields: Any) -> None:
+        """Answer a read: this is what stands where it asked, and all there is, unless the fields say more."""
+        known = {"offset": read.offset, "printed": fields.get("offset", read.offset) + len(content)}
+        output = scheduler_pb2.LogOutput(
+            attempt=read.attempt, read=read.read, content=content, **{**known, **fields}
+        )
+        await self.send(logs=[output])
+
     async def next_assignment(self) -> cluster_pb2.Task:
         """Wait for a task and take it."""
         await until(lambda: self.assignments)
@@ -129,7 +143,7 @@ class SessionWorker:
                 self.assignments += update.assignments
                 self.cancels += [(a.task_id, a.attempt) for a in update.cancels]
                 self.recorded += [(a.task_id, a.attempt) for a in update.recorded]
-                self.log_requests += [(a.task_id, a.attempt) for a in update.log_requests]
+                self.log_reads += update.log_reads
             self.ended = True
         except grpc.aio.AioRpcError as error:
             self.ended = error

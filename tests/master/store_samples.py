@@ -95,6 +95,7 @@ def result(task_id: str, **fields: Any) -> ResultRecord:
         result_location="file:///out",
         output_files=("a.txt", 'b "c".txt'),
         reason="exit 3",
+        logs_offset=2**40,
     )
     return replace(record, **fields)
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+import msgspec
 import pytest
 from peers import SessionWorker, config, serving, until
 
@@ -21,6 +22,7 @@ from rtscore.client import (
     AsyncMasterClient,
     CallTimeoutError,
     ClusterStats,
+    LogPiece,
     MasterClient,
     MasterUnreachableError,
     RequestError,
@@ -58,7 +60,7 @@ class Blocking:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
-        if name in ("tasks", "logs", "watch"):
+        if name in ("tasks", "logs", "log_pieces", "watch"):
 
             async def items(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
                 for item in await asyncio.to_thread(lambda: list(method(*args, **kwargs))):
@@ -157,6 +159,88 @@ async def test_a_refusal_has_code_sentence_and_field(tmp_path: Any, connect: Any
             [piece async for piece in client.logs("no")]
         with pytest.raises(RequestError):
             await client.wait(["no"])
+
+
+async def test_long_commands_are_sent_in_batches_that_a_master_takes(tmp_path: Any, connect: Any) -> None:
+    async with serving(config(tmp_path)) as (server, _), connect(server.address) as client:
+        specs = [TaskSpec("x" * 120_000, task_id=str(n)) for n in range(150)]
+        assert [task.task_id for task in await client.submit_many(specs)] == [str(n) for n in range(150)]
+
+
+async def test_what_is_too_large_for_the_master_is_said_in_bytes(tmp_path: Any, connect: Any) -> None:
+    async with serving(config(tmp_path)) as (server, _), connect(server.address) as client:
+        with pytest.raises(
+            RequestError, match=r"1700\d{4} bytes; the master takes at most 16777216"
+        ) as caught:
+            await client.submit(TaskSpec("x" * 17_000_000))
+        assert caught.value.code == "RESOURCE_EXHAUSTED"
+
+
+async def _running(server: Any, client: Any, worker: SessionWorker) -> Any:
+    await client.submit(TaskSpec("true", task_id="t"))
+    task = await worker.next_assignment()
+    await worker.started(task)
+    return task
+
+
+async def test_output_is_followed_until_the_task_has_ended(tmp_path: Any, connect: Any) -> None:
+    async with (
+        serving(config(tmp_path)) as (server, _),
+        SessionWorker(server.address) as worker,
+        connect(server.address) as client,
+    ):
+        task = await _running(server, client, worker)
+
+        async def pieces() -> list[LogPiece]:
+            return [piece async for piece in client.log_pieces("t", follow=True)]
+
+        async def text() -> str:
+            return "".join([text async for text in client.logs("t", follow=True)])
+
+        reading = asyncio.create_task(pieces()), asyncio.create_task(text())
+        await until(lambda: server.sessions.logs.readers == 2)
+        await worker.printed(await worker.next_read(), b"one\n")
+        await worker.printed(await worker.next_read(), b"two\n", offset=1004, ended=True)
+        await worker.finished(task, status="failed", logs="two\n", logs_offset=1004)
+        found, whole = await asyncio.gather(*reading)
+        assert whole == "one\n[1000 bytes are missing here]\ntwo\n"
+        assert [(p.text, p.missed, p.offset) for p in found if p.text] == [
+            ("one\n", 0, 4),
+            ("two\n", 1000, 1008),
+        ]
+        assert [piece.last for piece in found] == [False] * (len(found) - 1) + [True]
+        assert [piece.state for piece in found if piece.state][-1] == "failed"
+        assert {piece.attempt for piece in found if piece.text} == {1}
+
+
+async def test_following_goes_on_after_a_restart_of_the_master_without_a_gap(
+    tmp_path: Any, connect: Any
+) -> None:
+    settings = config(tmp_path)
+    async with serving(settings) as (server, _):
+        settings = msgspec.structs.replace(settings, listen=server.address)
+        client, worker = connect(server.address, retry_for_s=20.0), SessionWorker(server.address)
+        await worker.connect()
+        task = await _running(server, client, worker)
+
+        async def text() -> str:
+            return "".join([text async for text in client.logs("t", follow=True)])
+
+        reading = asyncio.create_task(text())
+        await worker.printed(await worker.next_read(), b"before ")
+        await worker.next_read()
+        await worker.close()
+    async with (
+        serving(settings) as (server, _),
+        await SessionWorker(server.address).connect(live=[("t", 1)]) as back,
+    ):
+        read = await back.next_read()
+        # The new master has nothing yet; the reader gets what it has not.
+        assert read.offset == 0
+        await back.printed(read, b"before after", ended=True)
+        await back.finished(task, logs="before after")
+        assert await asyncio.wait_for(reading, 20) == "before after"
+    await client.__aexit__(None, None, None)
 
 
 async def test_a_drained_worker_gets_nothing_until_the_drain_is_taken_back(

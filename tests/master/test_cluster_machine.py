@@ -31,6 +31,7 @@ from master.events import (
     Tick,
     WorkerLeft,
     WorkerSilent,
+    WorkerStopping,
 )
 from master.records import AttemptEnd, StoredTask, Submission, TaskState, WorkerRecord
 from rtscore import TASK_TYPES
@@ -91,12 +92,16 @@ class Machine(RuleBasedStateMachine):
         task_type=st.sampled_from(("", "", *TASK_TYPES)),
         due=st.sampled_from((0.0, 0.0, -50.0, 5.0, 20.0, 1e4)),
         image=st.booleans(),
+        user=st.sampled_from(("", "ann")),
     )
-    def submit(self, task_id: str, cpu: float, gpu: float, task_type: str, due: float, image: bool) -> None:
+    def submit(
+        self, task_id: str, cpu: float, gpu: float, task_type: str, due: float, image: bool, user: str
+    ) -> None:
         deadline = self.world.now + due if due else 0.0
         submission = Submission(
             task_id,
             command="true",
+            user_id=user,
             docker_image="image" if image else "",
             cpu=cpu,
             gpu=gpu,
@@ -194,6 +199,10 @@ class Machine(RuleBasedStateMachine):
     @rule(worker_id=workers)
     def disconnected(self, worker_id: str) -> None:
         self.do(WorkerSilent(worker_id))
+
+    @rule(worker_id=workers)
+    def stopping(self, worker_id: str) -> None:
+        self.do(WorkerStopping(worker_id))
 
     @rule(worker_id=workers, drain=st.booleans())
     def drain(self, worker_id: str, drain: bool) -> None:

@@ -168,6 +168,12 @@ def test_instants_of_a_broken_clock_count_as_none(broken: float) -> None:
     assert (event.started_at, event.finished_at, event.runtime_s) == (0.0, 0.0, 0.0)
 
 
+def test_no_worker_can_count_more_output_than_a_store_can() -> None:
+    for told, kept in ((7, 7), (2**64 - 1, 2**63 - 1)):
+        result = cluster_pb2.TaskResult(task_id="t", status="success", logs_offset=told)
+        assert convert.finished("w1", result).logs_offset == kept
+
+
 def test_every_state_has_its_number_and_back() -> None:
     for state in TaskState:
         number = scheduler_pb2.TaskState.Value(state.name)

@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from peers import SessionWorker, config, refusal, serving, until
 
-from rtscore.rpc import cluster_pb2, scheduler_pb2
+from rtscore.rpc import scheduler_pb2
 
 Ref, Spec = scheduler_pb2.TaskRef, scheduler_pb2.TaskSpec
 
@@ -268,48 +268,6 @@ async def test_stats_count_tasks_of_earlier_runs_too(tmp_path: Any) -> None:
         assert stats.scheduler == "rts"
 
 
-async def test_stored_output_of_a_finished_task_comes_in_chunks(tmp_path: Any) -> None:
-    async with serving(config(tmp_path)) as (server, stub), SessionWorker(server.address) as worker:
-        await stub.SubmitTask(Spec(task_id="t", command="true"))
-        text = "ü" * 100_000
-        await worker.finished(await worker.next_assignment(), logs=text)
-        await until(lambda: worker.recorded)
-        chunks = [chunk async for chunk in stub.StreamTaskLogs(cluster_pb2.TaskLogRequest(task_id="t"))]
-        assert "".join(chunk.content for chunk in chunks) == text
-        assert [chunk.is_complete for chunk in chunks] == [False, False, True]
-        assert chunks[-1].status == "completed"
-
-
-async def test_output_of_a_running_task_is_asked_of_its_worker(tmp_path: Any) -> None:
-    async with serving(config(tmp_path)) as (server, stub), SessionWorker(server.address) as worker:
-        await stub.SubmitTask(Spec(task_id="t", command="true"))
-        task = await worker.next_assignment()
-        await worker.started(task)
-        request = cluster_pb2.TaskLogRequest(task_id="t")
-        reading = [asyncio.create_task(_text(stub.StreamTaskLogs(request))) for _ in range(2)]
-        await until(lambda: worker.log_requests)
-        await until(lambda: server.sessions.relay("w1").readers == 2)
-        half, rest = "aü".encode()[:2], "aü".encode()[2:]
-        attempt = scheduler_pb2.AttemptRef(task_id="t", attempt=1)
-        await worker.send(logs=[scheduler_pb2.LogOutput(attempt=attempt, content=half)])
-        await worker.send(logs=[scheduler_pb2.LogOutput(attempt=attempt, content=rest, last=True)])
-        assert await asyncio.gather(*reading) == ["aü", "aü"]
-        assert worker.log_requests == [("t", 1)]
-
-
-async def _text(stream: Any) -> str:
-    return "".join([chunk.content async for chunk in stream])
-
-
-async def test_following_output_says_that_it_is_not_served(tmp_path: Any) -> None:
-    async with serving(config(tmp_path)) as (_, stub):
-        await stub.SubmitTask(Spec(task_id="t", command="true"))
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await _text(stub.StreamTaskLogs(cluster_pb2.TaskLogRequest(task_id="t", follow=True)))
-        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-        assert "follow" in caught.value.details()
-
-
 async def test_an_unexpected_exception_tells_the_client_nothing_and_the_log_everything(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -343,7 +301,21 @@ async def test_health_and_reflection_are_served(tmp_path: Any) -> None:
 async def test_a_message_beyond_the_limit_is_refused(tmp_path: Any) -> None:
     async with serving(config(tmp_path)) as (_, stub):
         huge = scheduler_pb2.SubmitTasksRequest(tasks=[Spec(command="x" * 1_000_000)] * 17)
-        assert (await refusal(stub.SubmitTasks(huge))).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        error = await refusal(stub.SubmitTasks(huge))
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "16777216" in error.details()
+        # The connection is none the worse for it.
+        assert (await stub.SubmitTask(Spec(command="true"))).state == scheduler_pb2.QUEUED
+
+
+async def test_an_answer_beyond_what_the_client_takes_is_an_error_of_that_call_alone(tmp_path: Any) -> None:
+    async with serving(config(tmp_path)) as (_, stub):
+        many = scheduler_pb2.SubmitTasksRequest(tasks=[Spec(command="x" * 100_000)] * 50)
+        error = await refusal(stub.SubmitTasks(many))
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "4194304" in error.details()
+        page = await stub.ListTasks(scheduler_pb2.ListTasksRequest(page_size=5))
+        assert len(page.tasks) == 5
 
 
 async def test_a_batch_beyond_the_limit_is_refused(tmp_path: Any) -> None:
@@ -367,34 +339,3 @@ async def test_a_page_of_long_commands_is_cut_and_goes_on(tmp_path: Any) -> None
             seen += [task.spec.task_id for task in reply.tasks]
             token = reply.next_page_token
         assert seen == [f"t{number:02d}" for number in range(40)][::-1]
-
-
-async def test_who_asks_for_output_while_an_answer_is_under_way_gets_a_whole_one(tmp_path: Any) -> None:
-    async with serving(config(tmp_path)) as (server, stub), SessionWorker(server.address) as worker:
-        await stub.SubmitTask(Spec(task_id="t", command="true"))
-        await worker.next_assignment()
-        request = cluster_pb2.TaskLogRequest(task_id="t")
-        attempt = scheduler_pb2.AttemptRef(task_id="t", attempt=1)
-        first = asyncio.create_task(_text(stub.StreamTaskLogs(request)))
-        await until(lambda: worker.log_requests == [("t", 1)])
-        await worker.send(logs=[scheduler_pb2.LogOutput(attempt=attempt, content=b"a")])
-        await until(lambda: server.sessions.relay("w1").begun)
-        second = asyncio.create_task(_text(stub.StreamTaskLogs(request)))
-        await until(lambda: len(worker.log_requests) == 2)
-        await worker.send(logs=[scheduler_pb2.LogOutput(attempt=attempt, content=b"b", last=True)])
-        await worker.send(logs=[scheduler_pb2.LogOutput(attempt=attempt, content=b"abc", last=True)])
-        assert await first == "ab"
-        assert await second == "abc"
-
-
-async def test_who_waits_for_output_is_told_when_the_connection_breaks(tmp_path: Any) -> None:
-    async with serving(config(tmp_path)) as (server, stub):
-        worker = await SessionWorker(server.address).connect()
-        await stub.SubmitTask(Spec(task_id="t", command="true"))
-        await worker.next_assignment()
-        reading = asyncio.create_task(_text(stub.StreamTaskLogs(cluster_pb2.TaskLogRequest(task_id="t"))))
-        await until(lambda: worker.log_requests)
-        await worker.close()
-        error = await refusal(reading)
-        assert error.code() is grpc.StatusCode.UNAVAILABLE
-        assert "w1" in error.details()

@@ -7,11 +7,10 @@ from typing import Any
 
 import grpc
 import pytest
-from peers import SessionWorker, config, ref, refusal, serving, until
+from peers import SessionWorker, config, ref, serving, until
 
-import master.log_relay
 import master.sessions
-from rtscore.rpc import cluster_pb2, scheduler_pb2
+from rtscore.rpc import scheduler_pb2
 
 Ref, Spec = scheduler_pb2.TaskRef, scheduler_pb2.TaskSpec
 
@@ -242,18 +241,46 @@ async def test_much_text_goes_down_in_messages_below_the_limit(tmp_path: Any) ->
             assert 7 <= worker.messages <= 10
 
 
-async def test_a_worker_that_does_not_send_output_is_named(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+async def test_a_message_beyond_the_limit_ends_the_session_and_the_worker_may_come_again(
+    tmp_path: Any,
 ) -> None:
-    monkeypatch.setattr(master.log_relay, "TIMEOUT_S", 0.05)
-    async with serving(config(tmp_path)) as (server, stub), SessionWorker(server.address) as worker:
+    async with serving(config(tmp_path)) as (server, stub):
+        worker = await SessionWorker(server.address).connect()
         await stub.SubmitTask(Spec(task_id="t", command="true"))
-        await worker.next_assignment()
-        stream = stub.StreamTaskLogs(cluster_pb2.TaskLogRequest(task_id="t"))
-        error = await refusal(stream.read())
-        assert error.code() is grpc.StatusCode.UNAVAILABLE
-        assert "w1" in error.details()
-        assert server.sessions.relay("w1").readers == 0
+        task = await worker.next_assignment()
+        await worker.finished(task, logs="x" * 17_000_000)
+        error = await until(lambda: worker.ended)
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "16777216" in error.details()
+        worker.ended, worker.welcome = False, None
+        await worker.connect(live=[("t", 1)])
+        await worker.finished(task, logs="x")
+        await until(lambda: worker.recorded == [("t", 1)])
+        await worker.close()
+
+
+async def test_a_worker_that_says_that_it_stops_gets_nothing_until_it_says_hello_again(tmp_path: Any) -> None:
+    async with serving(config(tmp_path)) as (server, stub), SessionWorker(server.address) as worker:
+        await worker.send(draining=True)
+
+        async def state(wanted: str) -> bool:
+            (found,) = (await stub.ListWorkers(scheduler_pb2.ListWorkersRequest())).workers
+            return bool(found.state == wanted)
+
+        await until(lambda: state("stopping"))
+        await worker.heartbeat()
+        await stub.SubmitTask(Spec(task_id="t", command="true"))
+        info = await stub.GetTask(Ref(task_id="t"))
+        assert (info.state, info.attempt) == (scheduler_pb2.QUEUED, 0)
+        assert "stopping" in info.reason
+        again = SessionWorker(server.address)
+        await again.open()
+        await again.hello(draining=True)
+        await until(lambda: again.welcome)
+        assert await state("stopping")
+        async with SessionWorker(server.address) as back:
+            assert (await back.next_assignment()).attempt == 1
+        await again.close()
 
 
 async def test_sessions_get_what_waits_for_them_before_the_master_stops(tmp_path: Any) -> None:

@@ -208,6 +208,7 @@ results = st.builds(
     result_location=texts,
     output_files=st.lists(texts, max_size=3).map(tuple),
     reason=texts,
+    logs_offset=st.integers(0, 2**63 - 1),
 )
 workers = st.builds(
     WorkerRecord,

@@ -116,20 +116,35 @@ async def test_task_that_outlasts_the_drain_is_killed_whole_and_given_back(maste
     assert master.goodbyes == 1
 
 
-async def test_nothing_is_started_or_refused_while_the_agent_stops(master, tmp_path):
+async def test_agent_that_stops_says_so_and_refuses_what_comes_all_the_same(master, tmp_path):
     async with agent(config(master, tmp_path / "agent")) as running:
         await until(lambda: master.hellos)
         master.assign(task("t", f"while [ ! -e {tmp_path}/go ]; do sleep 0.01; done"))
         await until(lambda: master.ran("t"))
         running.stop()
+        await until(lambda: master.drains)
         master.assign(task("late", f"touch {tmp_path}/late"))
-        master.request_logs("late")
-        await until(lambda: master.logs)
+        await until(lambda: master.refused)
         (tmp_path / "go").touch()
         await until(lambda: master.goodbyes)
     assert not (tmp_path / "late").exists()
-    assert not master.refused
+    assert master.refused == {("late", 1): "the worker is stopping"}
     assert not master.ran("late")
+    assert [result.status for result in master.results("t")] == ["success"]
+
+
+async def test_agent_that_stops_says_so_again_to_a_master_that_comes_back(master, tmp_path):
+    async with agent(config(master, tmp_path / "agent")) as running:
+        await until(lambda: master.hellos)
+        assert not master.hellos[0].draining
+        master.assign(task("t", f"while [ ! -e {tmp_path}/go ]; do sleep 0.01; done"))
+        await until(lambda: master.ran("t"))
+        running.stop()
+        await until(lambda: master.drains)
+        master.drop_session()
+        await until(lambda: len(master.hellos) == 2)
+        assert master.hellos[1].draining
+        (tmp_path / "go").touch()
 
 
 async def test_cancelled_attempt_is_reported_even_by_an_agent_that_stops(master, tmp_path):
@@ -138,8 +153,7 @@ async def test_cancelled_attempt_is_reported_even_by_an_agent_that_stops(master,
         master.assign(task("t", "trap '' TERM; while :; do sleep 0.05; done"))
         await until(lambda: master.ran("t"))
         master.cancel("t")
-        master.request_logs("t")
-        await until(lambda: master.logs)
+        await master.read_log("t")
         running.stop()
         assert (await master.result("t")).reason == "cancelled"
 

@@ -106,34 +106,6 @@ async def test_cancel_of_an_ended_attempt_brings_its_result_again(master, worker
     assert master.results("t")[1].status == "success"
 
 
-async def test_output_so_far_is_sent_on_request(master, worker):
-    master.assign(task("t", "echo first; sleep 300"))
-    await until(lambda: master.ran("t"))
-
-    async def output() -> bytes:
-        master.logs.clear()
-        master.request_logs("t")
-        await until(lambda: master.logs and master.logs[-1].last)
-        return b"".join(piece.content for piece in master.logs)
-
-    while not (printed := await output()):
-        pass
-    assert printed == b"first\n"
-    master.logs.clear()
-    master.request_logs("unknown")
-    await until(lambda: master.logs)
-    assert (master.logs[0].content, master.logs[0].last) == (b"", True)
-
-
-async def test_output_of_a_result_that_is_not_recorded_is_sent_on_request(master, worker):
-    master.records = False
-    master.assign(task("t", "echo kept"))
-    await master.result("t")
-    master.request_logs("t")
-    await until(lambda: master.logs)
-    assert (master.logs[0].content, master.logs[0].last) == (b"kept\n", True)
-
-
 async def test_heartbeat_names_what_runs_and_measures_this_workers_commands(master, worker):
     master.assign(task("t", "while :; do :; done", cpu=2.0, req_memory=3.0, req_gpu=0.5))
     await until(lambda: any(beat.cpu_usage > 0.05 for beat in master.heartbeats))

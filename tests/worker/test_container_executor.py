@@ -116,7 +116,7 @@ async def test_every_process_of_a_stopped_container_has_its_grace_time(executor)
     executor._kill_grace_s = 30.0
     script = "trap 'sleep 0.3; echo saved; exit' TERM; echo up; while :; do sleep 0.02; done"
     execution = await executor.start(assignment(f'sh -c "{script}" & wait'))
-    await until(lambda: b"up" in execution.output())
+    await until(lambda: b"up" in execution.tail.last()[1])
     execution.stop("cancelled")
     execution.stop("again")
     ended = await execution.wait()
@@ -127,7 +127,7 @@ async def test_every_process_of_a_stopped_container_has_its_grace_time(executor)
 
 async def test_container_that_ignores_sigterm_is_killed_after_the_grace_time(executor):
     execution = await executor.start(assignment("trap '' TERM; echo up; while :; do sleep 0.05; done"))
-    await until(lambda: execution.output())
+    await until(lambda: execution.tail.last()[1])
     execution.stop("cancelled")
     ended = await execution.wait()
     assert (ended.exit_code, ended.reason) == (137, "cancelled")
@@ -144,15 +144,15 @@ async def test_container_beyond_its_time_limit_is_stopped(executor):
 async def test_kill_waits_for_nothing(executor):
     executor._kill_grace_s = 1000.0
     execution = await executor.start(assignment("trap '' TERM; echo up; while :; do sleep 0.05; done"))
-    await until(lambda: execution.output())
+    await until(lambda: execution.tail.last()[1])
     execution.kill()
     assert (await execution.wait()).reason == "killed by the worker"
 
 
 async def test_empty_command_is_the_images_own(executor):
     execution = await executor.start(assignment("", image=OWN_COMMAND))
-    await until(lambda: execution.output())
-    assert execution.output() == b"own command\n"
+    await until(lambda: execution.tail.last()[1])
+    assert execution.tail.last()[1] == b"own command\n"
     execution.stop("cancelled")
     assert (await execution.wait()).reason == "cancelled"
 
@@ -273,7 +273,7 @@ async def test_container_that_outlived_its_attempt_is_swept(executor, engine, tm
 
 async def test_container_that_somebody_removes_has_failed(executor, engine):
     execution = await executor.start(assignment("echo up; sleep 300"))
-    await until(lambda: execution.output())
+    await until(lambda: execution.tail.last()[1])
     await asyncio.to_thread(engine.remove_all)
     ended = await execution.wait()
     assert not ended.success
@@ -286,14 +286,14 @@ async def test_container_lives_through_a_restart_of_its_engine(executor, engine)
         pytest.skip("the engine of RTS_TEST_CONTAINER_HOST is not the tests' to restart")
     lived = await executor.start(assignment("echo up; sleep 2; exit 7", "lives"))
     killed = await executor.start(assignment("echo up; sleep 300", "killed"))
-    await until(lambda: lived.output() and killed.output())
+    await until(lambda: lived.tail.last()[1] and killed.tail.last()[1])
     await asyncio.to_thread(engine.end)
     try:
         with pytest.raises(EngineError, match="does not answer"):
             await executor.start(assignment("true"))
         assert await executor.sweep() == 0
         killed.kill()
-        await until(lambda: b"went away" in lived.output())
+        await until(lambda: b"went away" in lived.tail.last()[1])
     finally:
         await asyncio.to_thread(engine.start)
     assert (await lived.wait()).exit_code == 7
@@ -331,7 +331,7 @@ async def test_many_containers_run_at_once(executor, engine):
     executions = await asyncio.gather(
         *(executor.start(assignment("echo up; sleep 300", f"t{n}")) for n in range(7))
     )
-    await until(lambda: all(execution.output() for execution in executions), 60)
+    await until(lambda: all(execution.tail.last()[1] for execution in executions), 60)
     for execution in executions:
         execution.stop("cancelled")
     outcomes = await asyncio.gather(*(execution.wait() for execution in executions))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtscore.rpc import cluster_pb2
 from worker.executors.base import AttemptKey
+from worker.log_reads import LogReads
 from worker.outgoing import Outgoing
 
 
@@ -17,7 +18,7 @@ def result(task_id: str, size: int = 0) -> cluster_pb2.TaskResult:
 
 
 def test_what_is_ready_together_goes_in_one_message():
-    outgoing = Outgoing()
+    outgoing = Outgoing(LogReads())
     outgoing.started(AttemptKey("a", 1), 5.0)
     outgoing.finished(result("a"))
     outgoing.refused(AttemptKey("b", 2), "full")
@@ -32,7 +33,7 @@ def test_what_is_ready_together_goes_in_one_message():
 
 
 def test_newer_heartbeat_replaces_one_that_waits():
-    outgoing = Outgoing()
+    outgoing = Outgoing(LogReads())
     outgoing.heartbeat(cluster_pb2.Heartbeat(cpu_usage=0.1))
     outgoing.heartbeat(cluster_pb2.Heartbeat(cpu_usage=0.2))
     (update,) = outgoing.take()
@@ -40,7 +41,7 @@ def test_newer_heartbeat_replaces_one_that_waits():
 
 
 def test_goodbye_comes_last_and_survives_a_new_session():
-    outgoing = Outgoing()
+    outgoing = Outgoing(LogReads())
     outgoing.leave()
     outgoing.clear()
     for n in range(5):
@@ -53,7 +54,7 @@ def test_goodbye_comes_last_and_survives_a_new_session():
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 1_200_000), max_size=12))
 def test_no_result_is_lost_and_no_message_is_beyond_what_grpc_accepts(sizes):
-    outgoing = Outgoing()
+    outgoing = Outgoing(LogReads())
     for n, size in enumerate(sizes):
         outgoing.started(AttemptKey(str(n), 1), 1.0)
         outgoing.finished(result(str(n), size))
@@ -65,22 +66,16 @@ def test_no_result_is_lost_and_no_message_is_beyond_what_grpc_accepts(sizes):
     assert len(updates[0].started) == len(sizes)
 
 
-@settings(deadline=None)
-@given(st.integers(0, 200_000))
-@example(64 * 1024)
-@example(128 * 1024)
-def test_output_goes_in_pieces_of_at_most_64_kib_and_the_last_one_says_so(size):
-    outgoing = Outgoing()
-    content = bytes(n % 251 for n in range(size))
-    outgoing.logs(AttemptKey("a", 1), content)
-    pieces = [piece for update in outgoing.take() for piece in update.logs]
-    assert b"".join(piece.content for piece in pieces) == content
-    assert all(len(piece.content) <= 64 * 1024 for piece in pieces)
-    assert [piece.last for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+def test_that_the_worker_stops_is_said_in_every_message_and_survives_a_new_session():
+    outgoing = Outgoing(LogReads())
+    assert not next(outgoing.take()).draining
+    outgoing.drain()
+    outgoing.clear()
+    assert [next(outgoing.take()).draining for _ in range(2)] == [True, True]
 
 
 async def test_wait_returns_for_what_was_added_and_only_then():
-    outgoing = Outgoing()
+    outgoing = Outgoing(LogReads())
     waiting = asyncio.create_task(outgoing.wait())
     await asyncio.sleep(0)
     assert not waiting.done()

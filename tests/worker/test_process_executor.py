@@ -93,7 +93,7 @@ async def test_child_has_its_grace_time_when_the_shell_ends_first(executor, tmp_
         f"trap 'sleep 0.2; echo saved > {tmp_path}/saved; exit' TERM; echo up; while :; do sleep 0.02; done"
     )
     execution = await executor.start(assignment(f'sh -c "{script}" & wait'))
-    await until(lambda: b"up" in execution.output())
+    await until(lambda: b"up" in execution.tail.last()[1])
     execution.stop("cancelled")
     ended = await execution.wait()
     assert ended.reason == "cancelled"
@@ -115,11 +115,10 @@ async def test_first_reason_to_stop_is_reported(executor):
 
 async def test_output_keeps_the_last_bytes_and_says_how_many_are_missing(executor):
     ended = await outcome(executor, "seq 1 100000")
-    missing, _, kept = ended.output.partition(b"\n")
-    assert kept.endswith(b"\n99999\n100000\n")
-    assert len(kept) == 1000
+    assert ended.output.endswith(b"\n99999\n100000\n")
+    assert len(ended.output) == 1000
     total = sum(len(str(n)) + 1 for n in range(1, 100001))
-    assert missing == b"[%d bytes before this were not kept]" % (total - 1000)
+    assert ended.output_offset == total - 1000
 
 
 async def test_command_that_closes_its_output_runs_to_its_end(executor, tmp_path):
@@ -170,7 +169,7 @@ async def test_usage_counts_the_whole_group_running_and_ended(executor, tmp_path
     burn = f"python3 -c 'x = bytearray(64 << 20)\n{work}"
     before = executor.usage()
     execution = await executor.start(assignment(f"{burn}\ntime.sleep(300)' | cat"))
-    await until(lambda: execution.output())
+    await until(lambda: execution.tail.end)
     running = executor.usage()
     assert running.cpu_seconds - before.cpu_seconds >= 0.25
     assert running.memory_gib >= 0.06
@@ -183,15 +182,21 @@ async def test_usage_counts_the_whole_group_running_and_ended(executor, tmp_path
 
 
 @settings(deadline=None)
-@given(st.lists(st.binary(max_size=40)), st.integers(1, 50))
-def test_tail_is_the_end_of_what_was_added(pieces, limit):
+@given(st.lists(st.binary(max_size=40)), st.integers(1, 50), st.integers(0, 200), st.integers(0, 300))
+def test_tail_is_the_end_of_what_was_added_and_knows_where_it_stands(pieces, limit, room, offset):
     tail = OutputTail(limit)
-    for piece in pieces:
+    for n, piece in enumerate(pieces):
         tail.add(piece)
+        if n == 3:
+            tail.widen(room)
     everything = b"".join(pieces)
-    dropped = max(0, len(everything) - limit)
-    note = b"[%d bytes before this were not kept]\n" % dropped if dropped else b""
-    assert tail.bytes() == note + everything[dropped:]
+    assert tail.last() == (max(0, len(everything) - limit), everything[-limit:])
+    begin, content = tail.read(offset, 1000)
+    assert content == everything[begin:]
+    kept = max(limit, room // 2 if len(pieces) > 3 else 0)
+    assert begin <= max(offset, len(everything) - limit)
+    assert len(everything) - tail.read(0, 1000)[0] <= max(2 * kept, room)
+    assert tail.read(begin, 7) == (begin, content[:7])
 
 
 @settings(deadline=None)

@@ -63,6 +63,8 @@ class ScriptedMaster(scheduler_pb2_grpc.WorkerServiceServicer):
         self.messages = 0
         self.goodbyes = 0
         self.calls = 0
+        self.reads = 0
+        self.drains = 0
         self.port = 0
         self._server: grpc.aio.Server | None = None
         self._down: asyncio.Queue[scheduler_pb2.MasterUpdate | grpc.StatusCode | None] = asyncio.Queue()
@@ -117,6 +119,7 @@ class ScriptedMaster(scheduler_pb2_grpc.WorkerServiceServicer):
             self.logs += update.logs
             self.finished += update.finished
             self.goodbyes += update.leaving
+            self.drains += update.draining
             if self.records and update.finished:
                 down.put_nowait(recorded(*[(r.task_id, r.attempt) for r in update.finished]))
         down.put_nowait(None)
@@ -134,8 +137,18 @@ class ScriptedMaster(scheduler_pb2_grpc.WorkerServiceServicer):
     def cancel(self, task_id: str, attempt: int = 1) -> None:
         self.send(scheduler_pb2.MasterUpdate(cancels=[ref(task_id, attempt)]))
 
-    def request_logs(self, task_id: str, attempt: int = 1) -> None:
-        self.send(scheduler_pb2.MasterUpdate(log_requests=[ref(task_id, attempt)]))
+    async def read_log(
+        self, task_id: str, offset: int = 0, attempt: int = 1, limit: int = 1 << 20, wait: bool = False
+    ) -> scheduler_pb2.LogOutput:
+        """Ask for output and wait for the answer."""
+        self.reads += 1
+        number = self.reads
+        read = scheduler_pb2.LogRead(
+            attempt=ref(task_id, attempt), read=number, offset=offset, limit=limit, wait=wait
+        )
+        self.send(scheduler_pb2.MasterUpdate(log_reads=[read]))
+        await until(lambda: any(output.read == number for output in self.logs))
+        return next(output for output in self.logs if output.read == number)
 
     def results(self, task_id: str) -> list[cluster_pb2.TaskResult]:
         return [result for result in self.finished if result.task_id == task_id]

@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 import msgspec
 
+from worker.executors.output import OutputTail
+
 
 class AttemptKey(NamedTuple):
     """One attempt at one task."""
@@ -41,7 +43,8 @@ class Outcome(msgspec.Struct, frozen=True):
     """How a command ended.
 
     The instants are Unix seconds, `runtime_s` is monotonic. `exit_code` is the shell's: 128 + n after signal
-    n. `reason` is a sentence, empty on success.
+    n. `reason` is a sentence, empty on success. `output` is what is kept of what was printed, after
+    `output_offset` bytes that are not.
     """
 
     success: bool
@@ -51,6 +54,7 @@ class Outcome(msgspec.Struct, frozen=True):
     runtime_s: float
     output: bytes = b""
     reason: str = ""
+    output_offset: int = 0
 
 
 class Execution(Protocol):
@@ -60,8 +64,9 @@ class Execution(Protocol):
     def started_at(self) -> float:
         """Unix seconds."""
 
-    def output(self) -> bytes:
-        """Return the last bytes of what was printed so far."""
+    @property
+    def tail(self) -> OutputTail:
+        """What it has printed, as far as that is kept."""
 
     def stop(self, reason: str) -> None:
         """Ask the command to end, and make it after the grace time; the first reason is reported."""

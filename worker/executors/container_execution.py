@@ -61,7 +61,6 @@ class ContainerExecution:
         self._started = started
         self._assignment = assignment
         self._tail = OutputTail(log_limit_bytes)
-        self._tail_lock = threading.Lock()
         self._kill_grace_s = kill_grace_s
         self._stop_reason = ""
         self._killed_at = 0.0
@@ -92,10 +91,10 @@ class ContainerExecution:
         """What is resident now, as far as it is known."""
         return self._started.cgroup.memory_bytes() if self._started.cgroup is not None else 0
 
-    def output(self) -> bytes:
-        """Return the last bytes of what was printed so far."""
-        with self._tail_lock:
-            return self._tail.bytes()
+    @property
+    def tail(self) -> OutputTail:
+        """What was printed so far, as far as it is kept."""
+        return self._tail
 
     def stop(self, reason: str) -> None:
         """Send SIGTERM to every process, and SIGKILL after the grace time; the first reason is reported."""
@@ -183,8 +182,15 @@ class ContainerExecution:
                 self._kill()
 
     def _add(self, piece: bytes) -> None:
-        with self._tail_lock:
+        added = threading.Event()
+
+        def add() -> None:
             self._tail.add(piece)
+            added.set()
+
+        # Those who read the tail are of the loop. Waiting holds a fast writer back; pieces would pile up.
+        self._loop.call_soon_threadsafe(add)
+        added.wait()
 
     def _remove(self, connection: Connection) -> None:
         try:
@@ -200,14 +206,16 @@ class ContainerExecution:
             reason = f"out of memory: its limit is {self._assignment.memory:g} GiB; {reason}"
         elif reason and end.error:
             reason = f"{reason}: {end.error}"
+        offset, output = self._tail.last()
         return Outcome(
             success=not self._stop_reason and not reason,
             exit_code=end.exit_code,
             started_at=self._started.started_at,
             finished_at=time.time(),
             runtime_s=time.monotonic() - self._started.started_monotonic,
-            output=self.output(),
+            output=output,
             reason=self._stop_reason or reason,
+            output_offset=offset,
         )
 
     def _warn(self, event: str, error: EngineError) -> None:

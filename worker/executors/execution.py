@@ -57,9 +57,10 @@ class ProcessExecution:
         """Unix seconds."""
         return self._started_at
 
-    def output(self) -> bytes:
-        """Return the last bytes of what was printed so far."""
-        return self._tail.bytes()
+    @property
+    def tail(self) -> OutputTail:
+        """What it has printed, as far as that is kept."""
+        return self._tail
 
     def limit(self, seconds: float) -> None:
         """Stop the command when it still runs then."""
@@ -133,12 +134,14 @@ class ProcessExecution:
 
     def _outcome(self, returncode: int) -> Outcome:
         exit_code = returncode if returncode >= 0 else 128 - returncode
+        offset, output = self._tail.last()
         return Outcome(
             success=not self._stop_reason and returncode == 0,
             exit_code=exit_code,
             started_at=self._started_at,
             finished_at=self._finished_at,
             runtime_s=self._runtime_s,
-            output=self._tail.bytes(),
+            output=output,
             reason=self._stop_reason or exit_reason(returncode),
+            output_offset=offset,
         )
