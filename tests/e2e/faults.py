@@ -13,7 +13,7 @@ from fault_cluster import FaultCluster, WorkerUnderTest, said_after, seconds_unt
 from load import command
 from rts_processes import FULL, end_for_good, limit_files
 
-from rtscore.client import ClientError, MasterClient, MasterUnreachableError, TaskSpec
+from rtscore.client import CallTimeoutError, ClientError, MasterClient, MasterUnreachableError, TaskSpec
 
 # Nothing here takes longer, however busy the machine is.
 PATIENCE_S = 60.0
@@ -101,7 +101,7 @@ class Faults:
         """SIGKILL to the agent, its commands go on; started again after a while."""
         measured = self._begin_at(worker, "worker killed")
         worker.kill()
-        measured.detect_s = self._until_state(worker, "active", reached=False)
+        measured.detect_s = self._noticed(worker)
         time.sleep(hold_s)
         worker.start()
         return self._active_again(measured, worker)
@@ -110,7 +110,7 @@ class Faults:
         """Packets are lost for a time, within the grace or beyond it."""
         measured = self._begin_at(worker, "network cut")
         worker.link.cut()
-        measured.detect_s = self._until_state(worker, "active", reached=False)
+        measured.detect_s = self._noticed(worker)
         time.sleep(max(0.0, measured.began + hold_s - time.monotonic()))
         worker.link.heal()
         return self._active_again(measured, worker)
@@ -136,7 +136,7 @@ class Faults:
         """The connection is gone and neither end was told; a new one would work. It heals itself."""
         measured = self._begin_at(worker, "half-open connection")
         worker.link.strand()
-        measured.detect_s = self._until_state(worker, "active", reached=False)
+        measured.detect_s = self._noticed(worker)
         return self._active_again(measured, worker)
 
     def half_closed(self, worker: WorkerUnderTest, hold_s: float) -> Measured:
@@ -151,7 +151,7 @@ class Faults:
         """Connections are reset, and refused for a while."""
         measured = self._begin_at(worker, "connection refused")
         worker.link.refuse()
-        measured.detect_s = self._until_state(worker, "active", reached=False)
+        measured.detect_s = self._noticed(worker)
         time.sleep(hold_s)
         worker.link.heal()
         return self._active_again(measured, worker)
@@ -246,14 +246,22 @@ class Faults:
         measured.ended = time.monotonic()
         return measured
 
-    def _until_state(self, worker: WorkerUnderTest, state: str, reached: bool = True) -> float:
-        what = f"{worker.id} is {'' if reached else 'not '}{state}"
+    def _noticed(self, worker: WorkerUnderTest) -> float | None:
+        """How long until the master places nothing there; None when it is away itself."""
+        seen = ""
 
-        def right() -> bool:
+        def inactive() -> bool:
+            nonlocal seen
             seen = self._cluster.state(self._once, worker)
-            return seen != "unknown" and (seen == state) == reached
+            return seen != "active"
 
-        return self._until(right, what)
+        took = self._until(inactive, f"{worker.id} is not active")
+        return None if seen == "unknown" else took
+
+    def _until_state(self, worker: WorkerUnderTest, state: str) -> float:
+        return self._until(
+            lambda: self._cluster.state(self._once, worker) == state, f"{worker.id} is {state}"
+        )
 
     def _until(self, condition: Callable[[], Any], what: str) -> float:
         return seconds_until(condition, PATIENCE_S, what)
@@ -271,6 +279,8 @@ class Faults:
             self.submit()
         except MasterUnreachableError:
             return True
+        except CallTimeoutError:
+            pass
         return False
 
     def _cpu(self, worker: WorkerUnderTest) -> float:
