@@ -160,7 +160,7 @@ def _lanes(cluster: FaultCluster, journal: Path, chance: random.Random, seconds:
         own = random.Random(chance.randrange(1 << 30))
         # Faults of the master and its store reach every worker: in a long run they leave room between them,
         # so that the others are measured alone, too.
-        pause_s = (0.5, 4.0) if name in workers or not long_run else (8.0, 24.0)
+        pause_s = (0.5, 4.0) if name in workers or not long_run else (15.0, 45.0)
         lanes.append(Lane(name, faults, kinds_of(faults), own, began, began + seconds, pause_s))
 
     lane("master", partial(_of_master, clocks=library() is not None))
