@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import statistics
 import sys
 import tempfile
@@ -248,7 +249,7 @@ def main() -> int:
     seed = random.SystemRandom().randrange(1 << 30) if arguments.seed is None else arguments.seed
     print(f"SEED={seed} SECONDS={arguments.seconds:g}", flush=True)
     directory = Path(tempfile.mkdtemp(prefix="rts-chaos-"))
-    print(f"logs and store: {directory}", flush=True)
+    print(f"logs and store, kept when it fails: {directory}", flush=True)
     if library() is None:
         print("no C compiler: clocks are left alone")
     try:
@@ -260,6 +261,8 @@ def main() -> int:
     for sentence in proof.broken[:20]:
         print(f"  {sentence}")
     print("FAILED" if proof.broken else "PROVED", f"(SEED={seed})")
+    if not proof.broken:
+        shutil.rmtree(directory)
     return 1 if proof.broken else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import shutil
 import struct
@@ -18,13 +19,10 @@ def library() -> Path | None:
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         return None
-    built = Path(tempfile.gettempdir()) / f"rts-wall-clock-{SOURCE.stat().st_mtime_ns}.so"
-    if not built.exists():
-        # Made beside its name and renamed: other test processes may look for it at the same time.
-        new = Path(tempfile.mkdtemp(dir=built.parent)) / "new.so"
-        subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", new, SOURCE], check=True)
-        new.rename(built)
-        new.parent.rmdir()
+    directory = tempfile.mkdtemp(prefix="rts-wall-clock-")
+    atexit.register(shutil.rmtree, directory)
+    built = Path(directory) / "wall_clock.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", built, SOURCE], check=True)
     return built
 
 
