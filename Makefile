@@ -65,11 +65,17 @@ SECONDS ?= 300
 chaos: .venv/dev.stamp ## every fault at random under load, then the proof (SECONDS=300 SEED=n)
 	$(BIN)/python tests/e2e/chaos.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
+.PHONY: fuzz
+fuzz: .venv/fuzz.stamp ## 100,000 bad messages to a live master, then atheris on what reads (RTS_FUZZ_MESSAGES=n FUZZ_SECONDS=s per reader)
+	RTS_FUZZ_MESSAGES=$${RTS_FUZZ_MESSAGES:-100000} $(BIN)/python -m pytest tests/fuzz/test_fuzz_live.py -s --timeout 3600
+	mkdir -p build/fuzz
+	$(BIN)/python tests/fuzz/atheris_parsers.py -max_total_time=$${FUZZ_SECONDS:-30} -artifact_prefix=build/fuzz/ $(ARGS)
+
 .PHONY: proto
 proto: .venv/dev.stamp ## regenerate rtscore/rpc from proto/
 	PATH="$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I rtscore/rpc=proto --python_out=. \
 		--grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. \
-		rtscore/rpc/cluster.proto rtscore/rpc/scheduler.proto
+		rtscore/rpc/agent.proto rtscore/rpc/cluster.proto rtscore/rpc/scheduler.proto
 
 .PHONY: clean
 clean: ## remove everything that was built

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any
 
 import grpc
 import structlog
 
 from master import access, convert
-from master.errors import MasterError, StoreUnavailableError, UnsupportedError, WorkerUnreachableError
-from master.events import Assign, AttemptFinished, AttemptId, AttemptRefused, AttemptStarted, RegisterWorker
+from master.config import split_address
+from master.errors import (
+    InvalidRequestError,
+    MasterError,
+    StoreUnavailableError,
+    UnknownTaskError,
+    UnsupportedError,
+    WorkerUnreachableError,
+)
+from master.events import (
+    Assign,
+    AttemptFinished,
+    AttemptId,
+    AttemptRefused,
+    AttemptStarted,
+    EndAttempt,
+    RegisterWorker,
+)
 from master.interceptors import Context
 from master.records import WorkerRecord
 from master.runner import Master
@@ -27,30 +43,48 @@ CANCEL_PAUSE_S = 1.0
 
 
 class _Agent:
-    """The way to one agent's own server, as a `WorkerLink`."""
+    """The way to one agent's own server, as a `WorkerLink`.
 
-    def __init__(self, master: Master, worker_id: str, address: str) -> None:
+    CancelTask names no attempt. So that it ends the right one, calls about one task follow each other: a
+    cancellation waits for the answer to the assignment, and an assignment gives up what is left of cancelling
+    an earlier attempt.
+    """
+
+    def __init__(
+        self, master: Master, worker_id: str, address: str, forget: Callable[[_Agent], None]
+    ) -> None:
+        self.worker_id = worker_id
         self.address = address
         self._master = master
-        self._worker_id = worker_id
+        self._forget = forget
         self._channel = grpc.aio.insecure_channel(address)
         self._stub = cluster_pb2_grpc.MasterWorkerStub(self._channel)
         self._calls: set[asyncio.Task[None]] = set()
+        self._assigning: dict[str, asyncio.Task[None]] = {}
+        self._cancelling: dict[str, asyncio.Task[None]] = {}
 
     def assign(self, effect: Assign) -> None:
         """Dial the agent with a task; what it does not take goes back to the queue."""
-        self._spawn(self._assign(effect))
+        task_id = effect.spec.task_id
+        if (earlier := self._cancelling.pop(task_id, None)) is not None:
+            earlier.cancel()
+        self._spawn(self._assign(effect), self._assigning, task_id)
 
     def cancel(self, attempt: AttemptId) -> None:
-        """Dial the agent with a cancellation; its yes ends the attempt."""
-        self._spawn(self._cancel(attempt))
+        """Dial the agent with a cancellation, unless that is under way; its yes ends the attempt."""
+        if attempt.task_id not in self._cancelling:
+            after = self._assigning.get(attempt.task_id)
+            self._spawn(self._cancel(attempt, after), self._cancelling, attempt.task_id)
 
     def recorded(self, attempt: AttemptId) -> None:
         """Nothing: the answer to ReportTaskCompletion has said so."""
 
     def lost(self) -> None:
-        """Hang up."""
-        self._spawn(self._channel.close(grace=None))
+        """Give up what is under way and hang up; an agent that comes back is dialled anew."""
+        self._forget(self)
+        for call in self._calls:
+            call.cancel()
+        self._spawn(self._channel.close())
 
     async def close(self) -> None:
         """Give up what is under way and hang up."""
@@ -78,48 +112,62 @@ class _Agent:
     async def _assign(self, effect: Assign) -> None:
         attempt = AttemptId(effect.spec.task_id, effect.attempt)
         task = cluster_pb2.Task()
-        convert.fill_assignment(task, effect.spec, self._worker_id, effect.attempt)
+        convert.fill_assignment(task, effect.spec, self.worker_id, effect.attempt)
         try:
             ack = await self._stub.AssignTask(task, timeout=CALL_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
-            self._report(AttemptRefused(self._worker_id, attempt, self._sentence(error)))
+            self._report(AttemptRefused(self.worker_id, attempt, self._sentence(error)))
             return
         if ack.success:
             # Such an agent never says that a command runs; its yes is the nearest thing.
-            self._report(AttemptStarted(self._worker_id, attempt, self._master.clock()))
+            self._report(AttemptStarted(self.worker_id, attempt, self._master.clock()))
         else:
-            reason = ack.message or "it gave no reason"
-            self._report(AttemptRefused(self._worker_id, attempt, f"the worker refused: {reason}"))
+            # The core's sentence names the worker and says that it refused.
+            self._report(AttemptRefused(self.worker_id, attempt, ack.message))
 
-    async def _cancel(self, attempt: AttemptId) -> None:
+    async def _cancel(self, attempt: AttemptId, after: asyncio.Task[None] | None) -> None:
+        if after is not None:
+            await asyncio.wait([after])
         for attempt_number in range(CANCEL_TRIES):
             try:
                 ack = await self._stub.CancelTask(
                     cluster_pb2.TaskID(task_id=attempt.task_id), timeout=CALL_TIMEOUT_S
                 )
             except grpc.aio.AioRpcError as error:
-                log.warning("cancellation not delivered", worker=self._worker_id, error=self._sentence(error))
+                log.warning("cancellation not delivered", worker=self.worker_id, error=self._sentence(error))
                 await asyncio.sleep(CANCEL_PAUSE_S * 2.0**attempt_number)
                 continue
             # No: it does not run there, which ends it as well.
             reason = "cancelled" if ack.success else f"the worker does not run it: {ack.message}"
-            self._report(AttemptFinished(self._worker_id, attempt, success=False, reason=reason))
+            self._report(AttemptFinished(self.worker_id, attempt, success=False, reason=reason))
             return
 
     def _report(self, event: AttemptRefused | AttemptStarted | AttemptFinished) -> None:
         try:
             self._master.post(event)
         except MasterError as error:
-            log.warning("event refused", worker=self._worker_id, error=str(error))
+            log.warning("event refused", worker=self.worker_id, error=str(error))
 
     def _sentence(self, error: grpc.aio.AioRpcError) -> str:
         code, details = error.code().name, error.details()
-        return f"worker {self._worker_id} at {self.address} did not answer: {code} {details}"
+        return f"worker {self.worker_id} at {self.address} did not answer: {code} {details}"
 
-    def _spawn(self, call: Coroutine[Any, Any, None]) -> None:
+    def _spawn(
+        self,
+        call: Coroutine[Any, Any, None],
+        under: dict[str, asyncio.Task[None]] | None = None,
+        task_id: str = "",
+    ) -> None:
+        def done(task: asyncio.Task[None]) -> None:
+            self._calls.discard(task)
+            if under is not None and under.get(task_id) is task:
+                del under[task_id]
+
         task = asyncio.create_task(call)
         self._calls.add(task)
-        task.add_done_callback(self._calls.discard)
+        if under is not None:
+            under[task_id] = task
+        task.add_done_callback(done)
 
 
 class Agents(cluster_pb2_grpc.MasterWorkerServicer):
@@ -151,6 +199,7 @@ class Agents(cluster_pb2_grpc.MasterWorkerServicer):
         access.require_worker(request.worker_id, context)
         worker = convert.worker_record(request, address=request.worker_ip, executors=())
         try:
+            _check_address(request.worker_ip)
             self._master.post(RegisterWorker(worker, None))
         except MasterError as error:
             return cluster_pb2.RegisterAck(success=False, message=str(error))
@@ -172,10 +221,12 @@ class Agents(cluster_pb2_grpc.MasterWorkerServicer):
     async def ReportTaskCompletion(
         self, request: cluster_pb2.TaskResult, context: Context
     ) -> cluster_pb2.Ack:
-        """Record a result; a yes means that it is durable."""
+        """Record a result; a yes means that it is durable, and a repetition gets the same yes."""
         access.require_worker(request.worker_id, context)
         try:
-            await self._master.apply(convert.finished(request.worker_id, request))
+            effects = await self._master.apply(convert.finished(request.worker_id, request))
+            if not any(isinstance(effect, EndAttempt) for effect in effects):
+                return await self._not_held(request)
         except StoreUnavailableError:
             raise
         except MasterError as error:
@@ -203,13 +254,42 @@ class Agents(cluster_pb2_grpc.MasterWorkerServicer):
         raise _for_agents("StreamTaskLogs")
         yield cluster_pb2.LogChunk()  # pragma: no cover - makes it a generator
 
+    async def _not_held(self, request: cluster_pb2.TaskResult) -> cluster_pb2.Ack:
+        """The answer to a report of what its sender does not hold, or no longer."""
+        worker_id = request.worker_id
+        try:
+            task = await self._master.task(request.task_id)
+        except UnknownTaskError as error:
+            return cluster_pb2.Ack(success=False, message=f"{error}; nothing was recorded")
+        state, holder = task.status.state, task.status.worker_id
+        if state.terminal and holder == worker_id:
+            return cluster_pb2.Ack(success=True, message=f"task {request.task_id} is {state.value} already")
+        where = f" on worker {holder}" if holder else ""
+        why = f"worker {worker_id} does not hold task {request.task_id}, which is {state.value}{where}"
+        return cluster_pb2.Ack(success=False, message=f"{why}; nothing was recorded")
+
     def _link(self, worker: WorkerRecord) -> None:
-        old = self._agents.get(worker.worker_id)
-        if old is None or old.address != worker.address:
-            if old is not None:
-                old.lost()
-            self._agents[worker.worker_id] = _Agent(self._master, worker.worker_id, worker.address)
-        self._master.links[worker.worker_id] = self._agents[worker.worker_id]
+        agent = self._agents.get(worker.worker_id)
+        if agent is None or agent.address != worker.address:
+            if agent is not None:
+                agent.lost()
+            agent = _Agent(self._master, worker.worker_id, worker.address, self._forget)
+            self._agents[worker.worker_id] = agent
+        self._master.links[worker.worker_id] = agent
+
+    def _forget(self, agent: _Agent) -> None:
+        if self._agents.get(agent.worker_id) is agent:
+            del self._agents[agent.worker_id]
+
+
+def _check_address(address: str) -> None:
+    try:
+        host, _ = split_address(address)
+    except ValueError as error:
+        raise InvalidRequestError("worker_ip", f"{address[:64]!r} came; {error}") from None
+    if "/" in host:
+        # gRPC would read a scheme in it, and dial a socket of this machine.
+        raise InvalidRequestError("worker_ip", f"{address[:64]!r} came; host:port is allowed")
 
 
 def _for_agents(method: str) -> UnsupportedError:

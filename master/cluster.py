@@ -29,6 +29,7 @@ from master.events import (
     Heartbeat,
     InsertTask,
     Place,
+    Propose,
     RegisterWorker,
     Restore,
     Submit,
@@ -44,6 +45,7 @@ from master.lifecycle import Lifecycle
 from master.liveness import Liveness
 from master.members import Member, Members
 from master.placement import Placement
+from master.proposals import PlannerState, PlannerWorker, Proposals
 from master.queue import TaskQueue, order
 from master.reasons import why_waiting
 from master.records import StoredTask, Submission, TaskState, TaskStatus
@@ -134,6 +136,9 @@ class Cluster:
             max_attempts=max_attempts,
             pause_s=self._pause_s,
         )
+        self._proposals = Proposals(
+            self._book, self._members, self._queue, self._reservations, self._lifecycle
+        )
         self._liveness = Liveness(
             self._members,
             self._book,
@@ -156,6 +161,7 @@ class Cluster:
             WorkerLeft: self._liveness.left,
             Drain: self._liveness.drain,
             Tick: self._liveness.tick,
+            Propose: self._proposals.take,
             Place: self._place,
         }
 
@@ -230,6 +236,18 @@ class Cluster:
                     new[submission.task_id] = submission
         return new
 
+    def planner_state(self, limit: int, now: float) -> PlannerState:
+        """What an outside planner decides on, with at most `limit` of the tasks that wait."""
+        workers = []
+        for status in self.workers():
+            member = self._members.by_id[status.worker_id]
+            kept_for = "" if member.reserved_for is None else member.reserved_for.task_id
+            workers.append(PlannerWorker(status, member.record.executors, kept_for))
+        proposals = self._proposals
+        return PlannerState(
+            proposals.version, tuple(workers), proposals.waiting(limit, now), self.queue_depth
+        )
+
     def why_waiting(self, task_id: str, now: float) -> str:
         """Why a task is still queued, in a sentence; empty when it is not."""
         job = self._book.jobs.get(task_id)
@@ -281,6 +299,7 @@ class Cluster:
             tau=self._tau,
         )
         self._seq = len(event.snapshot.tasks)
+        self._proposals.begin(now)
 
     def _submit(self, event: Submit, now: float, effects: list[Effect]) -> None:
         submission = event.submission

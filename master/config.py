@@ -246,8 +246,11 @@ def _read(file: str | os.PathLike[str]) -> Mapping[str, object]:
         return tomllib.loads(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"file {file}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
+        # Not TOML, not UTF-8, or an integer of more digits than Python reads.
         raise ConfigError(f"file {file}: not TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"file {file}: nested too deeply to be settings") from None
 
 
 def _value(read: Callable[[object], Any], key: str, value: object, source: str) -> Any:

@@ -139,6 +139,14 @@ class Tick(msgspec.Struct, frozen=True):
     """Time went by: silence, grace periods."""
 
 
+class Propose(msgspec.Struct, frozen=True):
+    """An outside planner wants a queued task on a worker; `version` is of the state that it decided on."""
+
+    task_id: str
+    worker_id: str
+    version: int
+
+
 class Place(msgspec.Struct, frozen=True):
     """One pass over the queue; the shell sends it after a burst of other events."""
 
@@ -157,6 +165,7 @@ Event = (
     | WorkerLeft
     | Drain
     | Tick
+    | Propose
     | Place
 )
 

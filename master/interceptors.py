@@ -57,6 +57,8 @@ _CODES: dict[type[MasterError], grpc.StatusCode] = {
 # two seconds apart, and a restart takes about one.
 _RETRY_AFTER_S: dict[type[MasterError], int] = {StoreUnavailableError: 1, StoppingError: 1}
 
+# A status travels in headers, and a client refuses those of more than 8 KiB: it would read of that instead.
+SENTENCE = 500
 REFUSAL_PATIENCE_S = 1.0
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -68,11 +70,17 @@ def wire_code(error: MasterError) -> int:
     return int(_CODES[type(error)].value[0])
 
 
+def _short(error: MasterError) -> str:
+    """The error's sentence, cut where it repeats something long that came."""
+    sentence = str(error)
+    return sentence if len(sentence) <= SENTENCE else f"{sentence[:SENTENCE]} [...]"
+
+
 def _details(error: MasterError, code: grpc.StatusCode) -> tuple[tuple[str, bytes], ...]:
     """The metadata in which clients of google.rpc.Status find which field is wrong, or when to try again."""
     detail: Message
     if isinstance(error, InvalidRequestError):
-        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=str(error))
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=_short(error))
         detail = error_details_pb2.BadRequest(field_violations=[violation])
     elif (seconds := _RETRY_AFTER_S.get(type(error))) is not None:
         detail = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=seconds))
@@ -80,7 +88,7 @@ def _details(error: MasterError, code: grpc.StatusCode) -> tuple[tuple[str, byte
         return ()
     packed = any_pb2.Any()
     packed.Pack(detail)
-    status = status_pb2.Status(code=code.value[0], message=str(error), details=[packed])
+    status = status_pb2.Status(code=code.value[0], message=_short(error), details=[packed])
     return (("grpc-status-details-bin", status.SerializeToString()),)
 
 
@@ -90,14 +98,57 @@ async def _refuse(context: Context, error: Exception, method: str) -> NoReturn:
         code = _CODES[type(error)]
         if isinstance(error, (UnauthenticatedError, PermissionDeniedError)):
             log.warning("call refused", method=method, peer=context.peer(), reason=str(error))
-        await context.abort(code, str(error), _details(error, code))
+        await _abort(context, code, _short(error), _details(error, code))
     if isinstance(error, (grpc.RpcError, grpc.aio.AbortError)):
         raise error
     if isinstance(error, grpc.aio.InternalError):
         # What gRPC raises from a write amid which the other side hung up.
         raise asyncio.CancelledError from None
     log.error("request failed", method=method, exc_info=error)
-    await context.abort(grpc.StatusCode.INTERNAL, "internal error; the master's log says more")
+    await _abort(context, grpc.StatusCode.INTERNAL, "internal error; the master's log says more")
+
+
+async def _abort(
+    context: Context, code: grpc.StatusCode, sentence: str, details: tuple[tuple[str, bytes], ...] = ()
+) -> NoReturn:
+    try:
+        await context.abort(code, sentence, details)
+    except grpc.aio.AbortError:
+        raise
+    except Exception:
+        # The client has hung up; what gRPC raises then has no public name and ends in a traceback in the log.
+        raise asyncio.CancelledError from None
+
+
+class _Malformed:
+    """What came in the place of a message; gRPC would answer UNKNOWN, and write a traceback to the log."""
+
+    def __init__(self, error: Exception) -> None:
+        self.why = str(error)
+
+
+def _lenient(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    if deserialize is None:
+        return None
+
+    def read(raw: bytes) -> Any:
+        try:
+            return deserialize(raw)
+        except Exception as error:
+            return _Malformed(error)
+
+    return read
+
+
+def _checked(request: Any) -> Any:
+    if isinstance(request, _Malformed):
+        raise InvalidRequestError("request", f"{request.why}; a message of this method is allowed")
+    return request
+
+
+async def _checked_stream(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _checked(request)
 
 
 def refusing(error: MasterError, method: str, *, streams: bool) -> Handler:
@@ -117,11 +168,11 @@ def refusing(error: MasterError, method: str, *, streams: bool) -> Handler:
 
 
 def _single(
-    behaviour: Callable[[Any, Context], Awaitable[Any]], method: str
+    behaviour: Callable[[Any, Context], Awaitable[Any]], method: str, check: Callable[[Any], Any]
 ) -> Callable[..., Awaitable[Any]]:
     async def call(request: Any, context: Context) -> Any:
         try:
-            return await behaviour(request, context)
+            return await behaviour(check(request), context)
         except Exception as error:
             await _refuse(context, error, method)
 
@@ -129,11 +180,11 @@ def _single(
 
 
 def _stream(
-    behaviour: Callable[[Any, Context], AsyncIterator[Any]], method: str
+    behaviour: Callable[[Any, Context], AsyncIterator[Any]], method: str, check: Callable[[Any], Any]
 ) -> Callable[..., AsyncIterator[Any]]:
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
         try:
-            async for message in behaviour(request, context):
+            async for message in behaviour(check(request), context):
                 yield message
         except Exception as error:
             await _refuse(context, error, method)
@@ -173,5 +224,7 @@ class Errors(grpc.aio.ServerInterceptor):
         wrap = _stream if inspect.isasyncgenfunction(behaviour) else _single
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         return make(  # type: ignore[no-any-return]
-            wrap(behaviour, method), handler.request_deserializer, handler.response_serializer
+            wrap(behaviour, method, _checked_stream if handler.request_streaming else _checked),
+            _lenient(handler.request_deserializer),
+            handler.response_serializer,
         )

@@ -30,7 +30,17 @@ class Standing(Enum):
 class Attempt:
     """A placement that holds its worker."""
 
-    __slots__ = ("cancel_at", "claim_by", "expected_finish", "job", "member", "number", "record")
+    __slots__ = (
+        "cancel_at",
+        "claim_by",
+        "expected_finish",
+        "job",
+        "member",
+        "missed",
+        "missed_since",
+        "number",
+        "record",
+    )
 
     def __init__(self, job: Job, member: Member, record: AttemptRecord) -> None:
         self.job = job
@@ -42,6 +52,10 @@ class Attempt:
         self.cancel_at: float | None = None
         # On the clock of `Uptime`: when it counts as lost unless its worker has named it; None: no doubt.
         self.claim_by: float | None = None
+        # Heartbeats in a row that named what their worker runs but not this, and, on the clock of `Uptime`,
+        # the first of them.
+        self.missed = 0
+        self.missed_since = 0.0
 
     def predicted_finish(self, now: float) -> float:
         """When it will probably have ended; one that is overdue by some time is given as much again."""
@@ -61,6 +75,7 @@ class Job:
         "foreseen",
         "group",
         "latest_start",
+        "queued_at",
         "reserved",
         "retry_at",
         "seq",
@@ -95,6 +110,8 @@ class Job:
         self.standing = Standing.OUT
         self.group: Group | None = None
         self.turn = 0
+        # The queue's `moves` when it entered last.
+        self.queued_at = 0
         self.waiting_since = spec.submitted_at
         self.starving_at = math.inf
         self.reserved: Member | None = None

@@ -25,7 +25,7 @@ from master.members import Member, Members
 from master.queue import TaskQueue
 from master.records import AttemptEnd, AttemptRecord, ResultRecord, TaskState, TaskStatus
 from master.reservations import Reservations
-from rtscore import Decision, TauStore
+from rtscore import TauStore
 
 # By how much a runtime of the worker's own clock may exceed the time since assignment by ours, which may have
 # been set back. Beyond that it is nonsense, and τ and every later deadline would be nonsense with it.
@@ -62,10 +62,12 @@ class Lifecycle:
         self._tau = tau
         self._forecast = forecast
         self._max_attempts = max_attempts
-        self._pause_s = pause_s
+        self.pause_s = pause_s
 
-    def place(self, job: Job, member: Member, decision: Decision, now: float, effects: list[Effect]) -> None:
-        """Assign a job that has just left the queue."""
+    def place(
+        self, job: Job, member: Member, source: str, risk: float | None, now: float, effects: list[Effect]
+    ) -> None:
+        """Assign a job that has just left the queue; `source` is who decided, `risk` what that saw in it."""
         worker_id = member.record.worker_id
         number = job.status.attempt + 1
         view = self._members.table.view(worker_id)
@@ -78,8 +80,8 @@ class Lifecycle:
             view.cpu_avail,
             view.memory_avail,
             view.gpu_avail,
-            decision.source.value,
-            decision.risk,
+            source,
+            risk,
         )
         self.open(Attempt(job, member, record))
         self._forecast.placed(job, now)
@@ -140,7 +142,7 @@ class Lifecycle:
         """Leave a worker alone with a queued job for a while."""
         if worker_id not in job.avoid:
             job.avoid = (*job.avoid, worker_id)
-        job.retry_at = now + self._pause_s
+        job.retry_at = now + self.pause_s
 
     def cancel(self, job: Job, now: float, effects: list[Effect]) -> None:
         """End a task that is not finished; a worker that has it keeps its room until it let go."""

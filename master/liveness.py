@@ -8,6 +8,7 @@ from master.book import Book
 from master.errors import UnknownWorkerIdError
 from master.events import (
     AttemptId,
+    AttemptStarted,
     CancelAttempt,
     Drain,
     Effect,
@@ -23,11 +24,16 @@ from master.events import (
 from master.jobs import Attempt
 from master.lifecycle import Lifecycle
 from master.members import SILENT_INTERVALS, Member, Members, Uptime
-from master.records import AttemptEnd
+from master.records import AttemptEnd, TaskState
 from master.reservations import Reservations
 from master.validate import check_worker
 
+# Heartbeats in a row without a task that the worker took, until it is taken to have dropped it. One or two
+# may cross a report that is under way or repeated.
+DROPPED_HEARTBEATS = 3
+
 CAME_BACK = "worker {} came back without it"
+DROPPED = "worker {} dropped it: {} heartbeats in a row did not name it"
 LEFT = "worker {} left"
 LOST = "worker {} was lost: silent for {:.0f} s"
 NOT_CLAIMED = "worker {} did not claim it within {:.0f} s"
@@ -37,7 +43,8 @@ class Liveness:
     """Which workers belong to the cluster.
 
     A worker that is silent for three heartbeat intervals is inactive, `grace_s` later it is lost. An attempt
-    whose worker has to name it has `grace_s` for that.
+    whose worker has to name it has `grace_s` for that; one that runs, and that three heartbeats in a row do
+    not name, was dropped.
     """
 
     def __init__(
@@ -55,6 +62,9 @@ class Liveness:
         self._lifecycle = lifecycle
         self._reservations = reservations
         self._silent_s = SILENT_INTERVALS * heartbeat_interval_s
+        # They count only over the time that they take at our interval, less half of one for what delays them:
+        # an agent may send more.
+        self._dropped_s = (DROPPED_HEARTBEATS - 1.5) * heartbeat_interval_s
         self._grace_s = grace_s
         self.uptime = Uptime(limit_s=self._silent_s)
         # Attempts to be claimed; those that were claimed or ended are dropped at the next tick.
@@ -100,17 +110,22 @@ class Liveness:
             if self._claim(member, attempt_id):
                 named.add(attempt_id.task_id)
                 self._repeat_cancel(member, attempt_id.task_id, effects)
+                # Who names it runs it, whatever became of the answer to its assignment.
+                attempt = member.attempts[attempt_id.task_id]
+                if attempt.job.status.state is TaskState.ASSIGNED:
+                    self._lifecycle.started(AttemptStarted(member.id, attempt_id, now), now, effects)
             elif attempt_id.attempt or attempt_id.task_id in self._book:
                 # Numbers are ours; without one it may be another master's task of the same agent.
                 self._reject(member, attempt_id, now, effects)
         for attempt in list(member.attempts.values()):
-            # A heartbeat may cross an assignment, so it denies nothing; but what was told to end three
-            # intervals ago and is not named since has ended, even if the agent never says so.
-            if (
-                attempt.cancel_at is not None
-                and attempt.job.task_id not in named
-                and now - attempt.cancel_at >= self._silent_s
-            ):
+            # A heartbeat may cross an assignment or a report, so a single one denies nothing; but what was
+            # told to end three intervals ago and is not named since has ended, even if the agent never says
+            # so.
+            if attempt.job.task_id in named:
+                continue
+            if attempt.cancel_at is None:
+                self._miss(attempt, now, effects)
+            elif now - attempt.cancel_at >= self._silent_s:
                 self._lifecycle.give_up(attempt, AttemptEnd.CANCELLED, "", now, effects)
 
     def silent(self, event: WorkerSilent, now: float, effects: list[Effect]) -> None:
@@ -189,7 +204,25 @@ class Liveness:
         if attempt is None or named.attempt not in (0, attempt.number):
             return False
         attempt.claim_by = None
+        attempt.missed = 0
         return True
+
+    def _miss(self, attempt: Attempt, now: float, effects: list[Effect]) -> None:
+        """Note a heartbeat without an attempt; the last that is borne ends it."""
+        if attempt.job.status.state is not TaskState.RUNNING or attempt.claim_by is not None:
+            # It has not been taken yet, or has the grace period to be claimed.
+            return
+        up = self.uptime.seconds
+        if attempt.missed == 0:
+            attempt.missed_since = up
+        attempt.missed += 1
+        if attempt.missed < DROPPED_HEARTBEATS or up - attempt.missed_since < self._dropped_s:
+            return
+        job, member = attempt.job, attempt.member
+        why = DROPPED.format(member.id, attempt.missed)
+        self._lifecycle.give_up(attempt, AttemptEnd.LOST, why, now, effects)
+        # It may run all the same, on an agent that names too little.
+        self._reject(member, AttemptId(job.task_id, attempt.number), now, effects)
 
     def _repeat_cancel(self, member: Member, task_id: str, effects: list[Effect]) -> None:
         attempt = member.attempts[task_id]

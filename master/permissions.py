@@ -42,6 +42,8 @@ _SERVICES: Mapping[str, Mapping[str, frozenset[Role]]] = {
         "CancelTask": _WORKERS,
         "StreamTaskLogs": _WORKERS,
     },
+    # A planner sees everyone's tasks, and decides over them.
+    "agent.MasterAgent": {"FetchClusterState": _ADMINS, "SubmitAssignments": _ADMINS},
     "grpc.health.v1.Health": {"Check": OPEN, "List": OPEN, "Watch": OPEN},
     "grpc.reflection.v1alpha.ServerReflection": {"ServerReflectionInfo": _EVERYONE},
 }

@@ -21,7 +21,7 @@ NO_ROOM: Amounts = (-1.0, -1.0, -1.0, -1.0)
 # Failed requests to compare with; more of them cost more than the decisions that they save.
 FAILURES = 16
 
-Place = Callable[[Job, Member, Decision], None]
+Place = Callable[[Job, Member, str, float | None], None]
 
 
 class Placement:
@@ -132,7 +132,7 @@ class Placement:
         if job.reserved is not None:
             self._reservations.lift(job)
         self._queue.remove(job)
-        place(job, member, decision)
+        place(job, member, decision.source.value, decision.risk)
 
 
 def _will_fail(failed: list[tuple[str, Amounts]], group: Group) -> bool:

@@ -116,6 +116,7 @@ class TaskQueue:
         group.size += 1
         self._size += 1
         self.moves += 1
+        job.queued_at = self.moves
         if len(self._timers) > 2 * self._size + 16 * SLACK:
             self._timers = _rebuilt(self._timers)
         self._join(job, group, now)

@@ -11,7 +11,13 @@ import msgspec
 import structlog
 
 from master.cluster import Cluster
-from master.errors import MasterError, NotAllowedError, StoreUnavailableError, UnknownTaskError
+from master.errors import (
+    MasterError,
+    NotAllowedError,
+    StoppingError,
+    StoreUnavailableError,
+    UnknownTaskError,
+)
 from master.events import (
     Assign,
     AttemptId,
@@ -34,9 +40,10 @@ from master.journal import Journal
 from master.known import KnownIds
 from master.lookup import Lookup
 from master.records import Snapshot, StoredTask, Submission, TaskSpec, TaskState, TaskStatus
-from master.store.base import Store, TaskQuery
+from master.store.base import Store, StoreOpenError, TaskQuery
 from master.timed import TimedScheduler
 from master.watch import Watchers
+from rtscore import is_valid_task_type
 
 log = structlog.get_logger(__name__)
 
@@ -115,10 +122,22 @@ class Master:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> Snapshot:
-        """Take over what the store holds, return it, and begin to commit, to place and to watch the time."""
+        """Take over what the store holds, return it, and begin to commit, to place and to watch the time.
+
+        Raises
+        ------
+        StoreOpenError
+            When an unfinished task has a type of an earlier time.
+        """
         stored = await self.store.count_tasks()
         self._finished_before = {state: n for state, n in stored.items() if state.terminal}
         snapshot = await self.store.load()
+        for task in snapshot.tasks:
+            if not is_valid_task_type(task.spec.task_type):
+                raise StoreOpenError(
+                    f"task {task.spec.task_id} in it has the type {task.spec.task_type!r}, which is none of "
+                    "the six; rts migrate-task-types gives it one"
+                )
         self.post(Restore(snapshot))
         for task in snapshot.tasks:
             self._known.add(task.spec.task_id)
@@ -294,6 +313,20 @@ class Master:
         if known.status.state is not TaskState.CANCELLED:
             raise NotAllowedError(f"task {task_id} is {known.status.state.value} already")
         return known
+
+    def require_placing(self) -> None:
+        """Raise unless a placement would be carried out now.
+
+        Raises
+        ------
+        StoreUnavailableError
+            When the store does not take writes.
+        StoppingError
+            When the master is stopping.
+        """
+        self._require_store()
+        if not self._placing:
+            raise StoppingError("the master is stopping; try again when it is back")
 
     async def drain(self, worker_id: str, drain: bool) -> None:
         """Place nothing new on a worker, or take that back."""

@@ -25,6 +25,7 @@ from master.errors import MasterError, StoppingError
 from master.interceptors import Errors
 from master.learning import Learning
 from master.log_output import configure_logging
+from master.planner import PlannerService
 from master.runner import Master
 from master.service import SchedulerService
 from master.sessions import Sessions
@@ -36,7 +37,14 @@ from master.tokens import load_tokens
 from master.training import Trainer
 from master.versions import Versions
 from rtscore import InMemoryTauStore, RoundRobinScheduler, RTSScheduler, WorkerTable
-from rtscore.rpc import cluster_pb2, cluster_pb2_grpc, scheduler_pb2, scheduler_pb2_grpc
+from rtscore.rpc import (
+    agent_pb2,
+    agent_pb2_grpc,
+    cluster_pb2,
+    cluster_pb2_grpc,
+    scheduler_pb2,
+    scheduler_pb2_grpc,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +54,7 @@ _SERVICES = (
     scheduler_pb2.DESCRIPTOR.services_by_name["SchedulerService"].full_name,
     scheduler_pb2.DESCRIPTOR.services_by_name["WorkerService"].full_name,
     cluster_pb2.DESCRIPTOR.services_by_name["MasterWorker"].full_name,
+    agent_pb2.DESCRIPTOR.services_by_name["MasterAgent"].full_name,
 )
 _OPTIONS = (
     ("grpc.max_receive_message_length", MESSAGE_LIMIT),
@@ -185,6 +194,7 @@ class MasterServer:
         scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server(self._service, server)
         scheduler_pb2_grpc.add_WorkerServiceServicer_to_server(self.sessions, server)
         cluster_pb2_grpc.add_MasterWorkerServicer_to_server(self._agents, server)
+        agent_pb2_grpc.add_MasterAgentServicer_to_server(PlannerService(self.master), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection(
             (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server

@@ -42,6 +42,8 @@ MESSAGE_BYTES = 1024 * 1024
 # Full messages waiting for one worker; one that lets so many gather does not read, and has to connect anew.
 BACKLOG = 64
 HELLO_TIMEOUT_S = 10.0
+# For the message that is under way when a session breaks.
+LAST_WRITE_S = 1.0
 
 
 class _Session:
@@ -57,7 +59,7 @@ class _Session:
         self._bytes = 0
         self._ready: deque[scheduler_pb2.MasterUpdate] = deque()
         self._wake = asyncio.Event()
-        self._error: Exception | None = None
+        self.error: Exception | None = None
         self._broken = asyncio.Event()
         self._closed = False
 
@@ -90,12 +92,12 @@ class _Session:
         self._closed = True
         self._wake.set()
         if error is not None:
-            self._error = error
+            self.error = error
             self._broken.set()
 
     async def write(self, context: Context) -> None:
-        """Send what is waiting, everything in one message, until closed."""
-        while True:
+        """Send what is waiting, everything in one message, until closed; with an error that is at once."""
+        while not self._broken.is_set():
             if self._ready:
                 await context.write(self._ready.popleft())
             elif self._bytes:
@@ -107,10 +109,8 @@ class _Session:
                 await self._wake.wait()
 
     async def broken(self) -> None:
-        """Return only by raising the error that the session is closed with."""
+        """Return when the session is closed with an error."""
         await self._broken.wait()
-        assert self._error is not None
-        raise self._error
 
     def read_log(self, attempt: AttemptId, number: int, offset: int, wait: bool) -> None:
         """Ask for what an attempt has printed."""
@@ -167,11 +167,16 @@ class Sessions(scheduler_pb2_grpc.WorkerServiceServicer):
         session = await self._greet(request_iterator, context)
         reader = asyncio.create_task(self._read(session, request_iterator))
         # An error must not wait for a write: a worker that does not read blocks it for ever.
-        ends = {asyncio.create_task(session.write(context)), asyncio.create_task(session.broken())}
+        writer = asyncio.create_task(session.write(context))
+        ends = {writer, asyncio.create_task(session.broken())}
         try:
-            done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            for end in done:
-                await end
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            # But a status that follows a write which was cancelled under way is often lost, and the worker
+            # would wait for the end of a session that is over.
+            await asyncio.wait([writer], timeout=LAST_WRITE_S)
+            failure = writer.exception() if writer.done() else None
+            if (error := session.error or failure) is not None:
+                raise error
         finally:
             for task in (reader, *ends):
                 task.cancel()

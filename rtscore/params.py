@@ -129,7 +129,13 @@ class GAParams(msgspec.Struct, frozen=True):
         }
         msgspec.structs.force_setattr(self, "affinity", MappingProxyType(affinity))
         msgspec.structs.force_setattr(self, "penalty", MappingProxyType(penalty))
-        msgspec.structs.force_setattr(self, "meta", MappingProxyType(dict(_mapping("meta", self.meta))))
+        meta = dict(_mapping("meta", self.meta))
+        try:
+            # Python reads Infinity and NaN where JSON has neither; the set could not be saved again.
+            json.dumps(meta, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ParamsError(f"meta cannot be written as JSON: {error}") from None
+        msgspec.structs.force_setattr(self, "meta", MappingProxyType(meta))
 
     @classmethod
     def default(cls) -> GAParams:
@@ -214,7 +220,8 @@ def load_ga_params(path: str | os.PathLike[str]) -> GAParams:
         raise ParamsError(f"{os.fspath(path)}: not UTF-8 at byte {error.start}") from None
     except RecursionError:
         raise ParamsError(f"{os.fspath(path)}: nested too deeply to be parameters") from None
-    except ParamsError as error:
+    except ValueError as error:
+        # A ParamsError, or an integer of more digits than Python reads.
         raise ParamsError(f"{os.fspath(path)}: {error}") from None
 
 

@@ -18,7 +18,7 @@ def _generated(into: Path) -> dict[str, str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     command = [sys.executable, "-m", "grpc_tools.protoc", "-I", f"rtscore/rpc={ROOT / 'proto'}"]
     command += [f"--{kind}_out={into}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
-    command += ["rtscore/rpc/cluster.proto", "rtscore/rpc/scheduler.proto"]
+    command += [f"rtscore/rpc/{name}.proto" for name in ("agent", "cluster", "scheduler")]
     done = subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, text=True, cwd=into)
     assert done.returncode == 0, done.stderr
     return {file.name: file.read_text() for file in (into / "rtscore" / "rpc").iterdir()}

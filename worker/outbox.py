@@ -121,6 +121,9 @@ class Outbox:
             try:
                 result = cluster_pb2.TaskResult.FromString(path.read_bytes())
             except DecodeError:
+                result = None
+            # A damaged file may still be a message: of another attempt, or of none.
+            if result is None or path.name != result_key(result).file_name + _SUFFIX:
                 _log.error("file is not a result and is removed", path=str(path))
                 path.unlink()
                 continue

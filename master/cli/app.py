@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from master.cli import certs, explain, logs, params, serve, submit, tasks, train, workers
+from master.cli import certs, explain, logs, migrate, params, serve, submit, tasks, train, workers
 from master.cli.connect import reaches_master
 from master.cli.demo import command as demo
 from master.cli.failure import CommandError, Exit
@@ -40,6 +40,7 @@ app.command(epilog=explain.EPILOG)(reaches_master(explain.explain))
 app.command(epilog=workers.STATS_EPILOG)(reaches_master(workers.stats))
 app.command(epilog=train.EPILOG)(reaches_master(train.train))
 app.add_typer(params.app, name="params")
+app.command("migrate-task-types", epilog=migrate.EPILOG)(migrate.migrate_task_types)
 app.command(epilog=simulate.EPILOG)(simulate.simulate)
 app.command(epilog=certs.EPILOG)(certs.certs)
 

@@ -40,7 +40,7 @@ TokenFileOption = Annotated[
 CREDENTIAL_OPTIONS = {"ca": CaOption, "cert": CertOption, "key": KeyOption, "token_file": TokenFileOption}
 
 # A person at a terminal waits for a master that is restarting, but not for one that is not there.
-_RETRY_FOR_S = 2.0
+RETRY_FOR_S = 2.0
 # A wait for tasks goes on through a master's restart.
 WAIT_RETRY_FOR_S = 60.0
 
@@ -106,7 +106,7 @@ def quiet_grpc() -> None:
 
 
 @contextmanager
-def connect(address: str, retry_for_s: float = _RETRY_FOR_S) -> Iterator[MasterClient]:
+def connect(address: str, retry_for_s: float = RETRY_FOR_S) -> Iterator[MasterClient]:
     """A client of the master at `address`; its errors become sentences and exit codes."""
     quiet_grpc()
     from rtscore.client import (

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from master.cli import output
-from master.cli.connect import DEFAULT_MASTER, WAIT_RETRY_FOR_S, MasterOption, connect
+from master.cli.connect import DEFAULT_MASTER, RETRY_FOR_S, WAIT_RETRY_FOR_S, MasterOption, connect
 from master.cli.failure import Exit
+from master.cli.interruptible import from_thread
 
 if TYPE_CHECKING:
     from rtscore.client import LogPiece
@@ -21,9 +22,6 @@ Examples:
   rts logs -f 5f3c
   rts logs -f 5f3c > run.log && echo completed
 """
-
-# Between the thread that reads and the terminal: beyond it the master waits, and tells what was missed.
-_PIECES = 16
 
 
 def logs(
@@ -41,12 +39,12 @@ def logs(
     followed through all of its attempts.
     """
     if not follow:
-        for piece in _so_far(task_id, master):
+        for piece in _pieces(task_id, master, follow=False):
             _print(piece)
         return
     state = ""
     try:
-        for piece in _followed(task_id, master):
+        for piece in from_thread(lambda: _pieces(task_id, master, follow=True), "logs"):
             _print(piece)
             sys.stdout.flush()
             _say_state(task_id, piece)
@@ -74,30 +72,6 @@ def _say_state(task_id: str, piece: LogPiece) -> None:
         output.say(f"{task_id} {piece.state}")
 
 
-def _so_far(task_id: str, master: str) -> Iterator[LogPiece]:
-    with connect(master) as client:
-        yield from client.log_pieces(task_id)
-
-
-def _followed(task_id: str, master: str) -> Iterator[LogPiece]:
-    from queue import Queue
-    from threading import Thread
-
-    pieces: Queue[LogPiece | BaseException | None] = Queue(_PIECES)
-
-    def read() -> None:
-        try:
-            with connect(master, WAIT_RETRY_FOR_S) as client:
-                for piece in client.log_pieces(task_id, follow=True):
-                    pieces.put(piece)
-        except BaseException as error:
-            pieces.put(error)
-        else:
-            pieces.put(None)
-
-    # As in `rts submit --wait`: interrupts come to the main thread, so gRPC is kept out of it.
-    Thread(target=read, name="logs", daemon=True).start()
-    while (piece := pieces.get()) is not None:
-        if isinstance(piece, BaseException):
-            raise piece
-        yield piece
+def _pieces(task_id: str, master: str, *, follow: bool) -> Iterator[LogPiece]:
+    with connect(master, WAIT_RETRY_FOR_S if follow else RETRY_FOR_S) as client:
+        yield from client.log_pieces(task_id, follow=follow)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +21,7 @@ from master.cli.connect import (
     connect,
 )
 from master.cli.failure import CommandError, Exit
+from master.cli.interruptible import from_thread
 
 if TYPE_CHECKING:
     from rtscore.client import TaskInfo, TaskSpec
@@ -165,23 +166,12 @@ def _submit(specs: Sequence[TaskSpec], *, master: str, many: bool, wait: bool, a
 
 
 def _wait(tasks: Sequence[TaskInfo], master: str) -> Sequence[TaskInfo]:
-    from concurrent.futures import Future
-    from threading import Thread
-
-    ended: Future[Sequence[TaskInfo]] = Future()
-
-    def wait() -> None:
-        try:
-            with connect(master, WAIT_RETRY_FOR_S) as client:
-                ended.set_result(client.wait([task.task_id for task in tasks]))
-        except BaseException as error:
-            ended.set_exception(error)
+    def ended() -> Iterator[Sequence[TaskInfo]]:
+        with connect(master, WAIT_RETRY_FOR_S) as client:
+            yield client.wait([task.task_id for task in tasks])
 
     try:
-        # An interrupt amid the start of a gRPC call leaves a call that nobody serves, and closing or freeing
-        # its channel waits for that for ever. Interrupts come to the main thread, so gRPC is kept out of it.
-        Thread(target=wait, name="wait", daemon=True).start()
-        return ended.result()
+        return next(from_thread(ended, "wait"))
     except KeyboardInterrupt:
         output.say("No longer waiting; the tasks go on. `rts cancel` ends them.")
         raise typer.Exit(130) from None

@@ -249,6 +249,24 @@ class Database:
         sql = f"SELECT {PARAMS_COLUMNS} FROM params_versions WHERE version = ?"
         yield from self._parts("params_versions", sql, (version,))
 
+    def task_types(self, after: int, limit: int) -> list[Row]:
+        """Rowid, type and requested cores, GiB and devices of tasks, by rowid."""
+        return self._connection.execute(
+            "SELECT rowid, task_type, req_cpu, req_memory, req_gpu FROM tasks WHERE rowid > ?"
+            " ORDER BY rowid LIMIT ?",
+            (after, limit),
+        ).fetchall()
+
+    def set_task_types(self, rows: list[Row]) -> None:
+        """Set the types of tasks from rows (type, rowid), all of them durably or none."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._connection.executemany("UPDATE tasks SET task_type = ? WHERE rowid = ?", rows)
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
     def _parts(self, name: str, sql: str, arguments: Row) -> Iterator[Part]:
         cursor = self._connection.execute(sql, tuple(arguments))
         while rows := cursor.fetchmany(CHUNK_ROWS):

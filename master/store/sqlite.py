@@ -56,7 +56,7 @@ class SqliteStore:
     async def open(self) -> None:
         if self._lock is not None:
             raise StoreOpenError(f"{self._path} is open already")
-        self._lock = await _lock(self._path)
+        self._lock = await lock_store(self._path)
         try:
             writer = Channel(self._path, "write", self._lock)
             await writer.open()
@@ -141,8 +141,14 @@ class SqliteStore:
         return channel
 
 
-async def _lock(path: Path) -> int:
-    """A descriptor that keeps every other master out until the last process that shares it closes it."""
+async def lock_store(path: Path) -> int:
+    """A descriptor that keeps every other master out until the last process that shares it closes it.
+
+    Raises
+    ------
+    StoreOpenError
+        When another has it for longer than a killed master's processes may, or the file cannot be made.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))

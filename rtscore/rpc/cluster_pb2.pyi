@@ -256,7 +256,9 @@ Global___RunningTask: _TypeAlias = RunningTask  # noqa: Y015
 
 @_typing.final
 class Heartbeat(_message.Message):
-    """Usages are fractions of the worker's totals."""
+    """Usages are fractions of the worker's totals. A task is named from the yes to its assignment until the master has
+    answered its report: one that three heartbeats in a row do not name was dropped, and runs elsewhere.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

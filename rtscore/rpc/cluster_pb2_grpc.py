@@ -28,6 +28,7 @@ if _version_not_supported:
 class MasterWorkerStub:
     """Served by the master: RegisterWorker, SendHeartbeat, ReportTaskCompletion.
     Served by an agent: MasterRegister, AssignTask, CancelTask, StreamTaskLogs.
+    A report is repeated until it is answered; no means that it was not recorded, and never will be.
     """
 
     def __init__(self, channel):
@@ -76,6 +77,7 @@ class MasterWorkerStub:
 class MasterWorkerServicer:
     """Served by the master: RegisterWorker, SendHeartbeat, ReportTaskCompletion.
     Served by an agent: MasterRegister, AssignTask, CancelTask, StreamTaskLogs.
+    A report is repeated until it is answered; no means that it was not recorded, and never will be.
     """
 
     def RegisterWorker(self, request, context):
@@ -169,6 +171,7 @@ def add_MasterWorkerServicer_to_server(servicer, server):
 class MasterWorker:
     """Served by the master: RegisterWorker, SendHeartbeat, ReportTaskCompletion.
     Served by an agent: MasterRegister, AssignTask, CancelTask, StreamTaskLogs.
+    A report is repeated until it is answered; no means that it was not recorded, and never will be.
     """
 
     @staticmethod

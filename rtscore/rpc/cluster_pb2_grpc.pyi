@@ -31,6 +31,7 @@ GRPC_VERSION: str
 class MasterWorkerStub:
     """Served by the master: RegisterWorker, SendHeartbeat, ReportTaskCompletion.
     Served by an agent: MasterRegister, AssignTask, CancelTask, StreamTaskLogs.
+    A report is repeated until it is answered; no means that it was not recorded, and never will be.
     """
 
     @_typing.overload
@@ -49,6 +50,7 @@ class MasterWorkerStub:
 class MasterWorkerAsyncStub(MasterWorkerStub):
     """Served by the master: RegisterWorker, SendHeartbeat, ReportTaskCompletion.
     Served by an agent: MasterRegister, AssignTask, CancelTask, StreamTaskLogs.
+    A report is repeated until it is answered; no means that it was not recorded, and never will be.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -63,6 +65,7 @@ class MasterWorkerAsyncStub(MasterWorkerStub):
 class MasterWorkerServicer(metaclass=_abc_1.ABCMeta):
     """Served by the master: RegisterWorker, SendHeartbeat, ReportTaskCompletion.
     Served by an agent: MasterRegister, AssignTask, CancelTask, StreamTaskLogs.
+    A report is repeated until it is answered; no means that it was not recorded, and never will be.
     """
 
     @_abc_1.abstractmethod

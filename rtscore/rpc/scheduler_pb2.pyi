@@ -594,7 +594,7 @@ class PlacementRecord(_message.Message):
     worker_id: _builtins.str
     attempt: _builtins.int
     source: _builtins.str
-    """"rts" or "round-robin"."""
+    """"rts", "round-robin" or "planner"."""
     risk: _builtins.float
     load_at_start: _builtins.float
     cpu_avail: _builtins.float

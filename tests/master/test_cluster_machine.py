@@ -25,6 +25,7 @@ from master.events import (
     Effect,
     Event,
     Heartbeat,
+    Propose,
     Recorded,
     RegisterWorker,
     Submit,
@@ -117,6 +118,11 @@ class Machine(RuleBasedStateMachine):
     @rule(task_id=tasks)
     def cancel(self, task_id: str) -> None:
         self.do(Cancel(task_id))
+
+    @rule(task_id=tasks, worker_id=workers, behind=st.sampled_from((0, 0, 0, 1, 20, -1)))
+    def propose(self, task_id: str, worker_id: str, behind: int) -> None:
+        version = self.world.cluster.planner_state(0, self.world.now).version - behind
+        self.do(Propose(task_id, worker_id, version))
 
     # ---- workers ----
 

@@ -10,7 +10,7 @@ import pytest
 from peers import SessionWorker, config, ref, serving, until
 
 import master.sessions
-from rtscore.rpc import scheduler_pb2
+from rtscore.rpc import cluster_pb2, scheduler_pb2
 
 Ref, Spec = scheduler_pb2.TaskRef, scheduler_pb2.TaskSpec
 
@@ -293,3 +293,18 @@ async def test_sessions_get_what_waits_for_them_before_the_master_stops(tmp_path
         assert await until(lambda: worker.ended) is True
         assert worker.recorded == [("t", 1)]
         await worker.close()
+
+
+async def test_a_session_that_breaks_while_it_is_greeted_ends_for_the_worker_too(tmp_path: Any) -> None:
+    """The status behind a write that is cancelled under way is lost in one of twenty; here in none."""
+
+    async def broken(address: str, number: int) -> None:
+        worker = SessionWorker(address, f"w{number}")
+        await worker.open()
+        await worker.hello()
+        await worker.send(finished=[cluster_pb2.TaskResult(task_id="t", status="splendid")])
+        assert (await _refused(worker)).code() is grpc.StatusCode.INVALID_ARGUMENT
+
+    async with serving(config(tmp_path)) as (server, _):
+        for begin in range(0, 240, 24):
+            await asyncio.gather(*(broken(server.address, begin + k) for k in range(24)))

@@ -80,6 +80,12 @@ def test_a_negative_penalty_is_refused() -> None:
         GAParams(penalty={"w1": -0.5})
 
 
+@pytest.mark.parametrize("bad", [float("nan"), [float("inf")], {"a": object()}])
+def test_meta_that_no_file_could_hold_is_refused(bad: object) -> None:
+    with pytest.raises(ParamsError, match="meta"):
+        GAParams(meta={"x": bad})
+
+
 def test_parameters_cannot_be_changed() -> None:
     row = {"w1": 1.0}
     params = GAParams(affinity={"mixed": row})
@@ -153,11 +159,17 @@ def test_a_file_that_is_not_text_says_so(tmp_path: Path) -> None:
         load_ga_params(path)
 
 
-def test_a_failed_save_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
+def test_a_failed_save_leaves_the_old_file_and_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError("no space left on device")
+
     path = tmp_path / "ga.json"
     save_ga_params(GAParams(penalty={"w": 1.0}), path)
-    with pytest.raises(TypeError):
-        save_ga_params(GAParams(meta={"x": object()}), path)
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        save_ga_params(GAParams(penalty={"w": 2.0}), path)
     assert load_ga_params(path).penalty["w"] == 1.0
     assert [p.name for p in tmp_path.iterdir()] == ["ga.json"]
 
