@@ -59,6 +59,12 @@ profile: .venv/dev.stamp ## the kernel with symbols in build/profile, and the ho
 kill-test: .venv/dev.stamp ## kill -9 the master 100 times under load (RTS_KILL_ROUNDS=n)
 	RTS_KILL_ROUNDS=$${RTS_KILL_ROUNDS:-100} $(BIN)/python -m pytest tests/e2e/test_kill.py -s --timeout 3600 $(ARGS)
 
+SECONDS ?= 300
+
+.PHONY: chaos
+chaos: .venv/dev.stamp ## every fault at random under load, then the proof (SECONDS=300 SEED=n)
+	$(BIN)/python tests/e2e/chaos.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 .PHONY: fuzz
 fuzz: .venv/fuzz.stamp ## 100,000 bad messages to a live master, then atheris on what reads (RTS_FUZZ_MESSAGES=n FUZZ_SECONDS=s per reader)
 	RTS_FUZZ_MESSAGES=$${RTS_FUZZ_MESSAGES:-100000} $(BIN)/python -m pytest tests/fuzz/test_fuzz_live.py -s --timeout 3600

@@ -8,6 +8,7 @@ and this class wires them together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
 from functools import partial
@@ -59,6 +60,8 @@ if TYPE_CHECKING:
     from rtscore import Explanation
 
 QUEUED = TaskStatus()
+# A clock that is only corrected goes back by less.
+SET_BACK_S = 1.0
 
 
 class Explains(Protocol):
@@ -113,6 +116,8 @@ class Cluster:
         self._sla_multiplier = sla_multiplier
         self._scheduler = scheduler
         self._seq = 0
+        self._pause_s = heartbeat_interval_s
+        self._latest = -math.inf
         self._begun = False
         self._book = Book(keep_finished)
         self.admission = Admission(self._book, max_queued, max_queued_per_user)
@@ -129,7 +134,7 @@ class Cluster:
             tau,
             self._forecast,
             max_attempts=max_attempts,
-            pause_s=heartbeat_interval_s,
+            pause_s=self._pause_s,
         )
         self._proposals = Proposals(
             self._book, self._members, self._queue, self._reservations, self._lifecycle
@@ -176,6 +181,9 @@ class Cluster:
         """
         effects: list[Effect] = []
         self._liveness.uptime.advance(now)
+        if now < self._latest - SET_BACK_S:
+            self._queue.set_back(now, self._pause_s)
+        self._latest = now
         self._handlers[type(event)](event, now, effects)
         self._begun = True
         return effects

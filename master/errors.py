@@ -15,6 +15,7 @@
     ├── LimitReachedError       a limit of the master's is reached: names it
     ├── StoppingError           the master is stopping; try again when it is back
     ├── TooSlowError            the other side does not read what it asked for
+    ├── WorkerIdTakenError      another process speaks for the worker
     ├── ReplacedError           a newer session of the same worker took over
     └── UnsupportedError        this is not served here
 """
@@ -76,6 +77,10 @@ class StoppingError(MasterError):
 
 class TooSlowError(MasterError):
     """The other side does not read what it asked for."""
+
+
+class WorkerIdTakenError(MasterError):
+    """Another process speaks for the worker, and was heard a moment ago."""
 
 
 class ReplacedError(MasterError):

@@ -10,7 +10,8 @@ from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import structlog
-from google.protobuf import any_pb2
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
 from master.errors import (
@@ -28,6 +29,7 @@ from master.errors import (
     UnknownTaskError,
     UnknownWorkerIdError,
     UnsupportedError,
+    WorkerIdTakenError,
     WorkerUnreachableError,
 )
 
@@ -46,9 +48,14 @@ _CODES: dict[type[MasterError], grpc.StatusCode] = {
     StoppingError: grpc.StatusCode.UNAVAILABLE,
     LimitReachedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     TooSlowError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    WorkerIdTakenError: grpc.StatusCode.ALREADY_EXISTS,
     ReplacedError: grpc.StatusCode.ABORTED,
     UnsupportedError: grpc.StatusCode.UNIMPLEMENTED,
 }
+
+# What clearly passes by itself, and after how many seconds it is worth another try: the journal tries at most
+# two seconds apart, and a restart takes about one.
+_RETRY_AFTER_S: dict[type[MasterError], int] = {StoreUnavailableError: 1, StoppingError: 1}
 
 # A status travels in headers, and a client refuses those of more than 8 KiB: it would read of that instead.
 SENTENCE = 500
@@ -70,12 +77,17 @@ def _short(error: MasterError) -> str:
 
 
 def _details(error: MasterError, code: grpc.StatusCode) -> tuple[tuple[str, bytes], ...]:
-    """The trailing metadata in which clients of google.rpc.Status find the field that is wrong."""
-    if not isinstance(error, InvalidRequestError):
+    """The metadata in which clients of google.rpc.Status find which field is wrong, or when to try again."""
+    detail: Message
+    if isinstance(error, InvalidRequestError):
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=_short(error))
+        detail = error_details_pb2.BadRequest(field_violations=[violation])
+    elif (seconds := _RETRY_AFTER_S.get(type(error))) is not None:
+        detail = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=seconds))
+    else:
         return ()
-    violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=_short(error))
     packed = any_pb2.Any()
-    packed.Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+    packed.Pack(detail)
     status = status_pb2.Status(code=code.value[0], message=_short(error), details=[packed])
     return (("grpc-status-details-bin", status.SerializeToString()),)
 

@@ -170,6 +170,18 @@ class TaskQueue:
                 self.starve(job)
             self._watch(job)
 
+    def set_back(self, now: float, pause_s: float) -> None:
+        """The clock went back: no pause or patience lasts longer than if it had not.
+
+        What was waited for before that is forgotten; a task whose worker is reserved goes on waiting for it.
+        """
+        paused = {job for _, _, turn, job in self._timers if job.turn == turn and job.group is not None}
+        for job in sorted(paused | set(self.jobs()), key=lambda job: job.seq):
+            if job.reserved is None:
+                job.retry_at = min(job.retry_at, now + pause_s)
+                self.remove(job)
+                self.push(job, now, min(job.waiting_since, now))
+
     def starve(self, job: Job) -> None:
         """Let a queued job that waited too long, and has none, ask for a reservation."""
         assert job.group is not None

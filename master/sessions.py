@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
@@ -16,6 +17,7 @@ from master.errors import (
     StoppingError,
     TooSlowError,
     UnknownWorkerIdError,
+    WorkerIdTakenError,
 )
 from master.events import (
     Assign,
@@ -29,6 +31,7 @@ from master.events import (
 from master.interceptors import Context
 from master.log_feed import READ_BYTES
 from master.log_relay import LogRelay
+from master.members import SILENT_INTERVALS
 from master.runner import Master
 from rtscore.rpc import scheduler_pb2, scheduler_pb2_grpc
 
@@ -46,8 +49,10 @@ LAST_WRITE_S = 1.0
 class _Session:
     """The way down to one connected worker, as a `WorkerLink`."""
 
-    def __init__(self, worker_id: str) -> None:
+    def __init__(self, worker_id: str, instance: str) -> None:
         self.worker_id = worker_id
+        self.instance = instance
+        self.heard = time.monotonic()
         self.left = False
         self.draining = False
         self._update = scheduler_pb2.MasterUpdate()
@@ -189,11 +194,14 @@ class Sessions(scheduler_pb2_grpc.WorkerServiceServicer):
         hello = await self._hello(updates)
         access.require_worker(hello.info.worker_id, context)
         worker = convert.worker_record(hello.info, address="", executors=hello.executors)
+        old = self._sessions.get(worker.worker_id)
+        if old is not None:
+            self._refuse_twin(old, hello.instance)
         # Registered first: a hello that is refused must not take the place of a session that works.
         live = tuple(convert.attempt_id(ref) for ref in hello.live)
         self._master.post(RegisterWorker(worker, live, hello.draining))
-        session = _Session(worker.worker_id)
-        if (old := self._sessions.get(worker.worker_id)) is not None:
+        session = _Session(worker.worker_id, hello.instance)
+        if old is not None:
             old.close(ReplacedError(f"a newer session of worker {worker.worker_id} took over"))
         self._sessions[worker.worker_id] = self._master.links[worker.worker_id] = session
         try:
@@ -205,6 +213,19 @@ class Sessions(scheduler_pb2_grpc.WorkerServiceServicer):
         self.logs.connected(worker.worker_id, session.read_log)
         log.info("worker connected", worker=worker.worker_id, live=len(hello.live))
         return session
+
+    def _refuse_twin(self, old: _Session, instance: str) -> None:
+        """Two processes of one id would take the worker from each other for ever, and its tasks with it.
+
+        A process that was started anew comes in as soon as the connection of its predecessor is closed or
+        silent.
+        """
+        silent_s = time.monotonic() - old.heard
+        if old.instance != instance and silent_s < SILENT_INTERVALS * self._heartbeat_interval_s:
+            raise WorkerIdTakenError(
+                f"another process is worker {old.worker_id} already and was heard {silent_s:.1f} s ago; "
+                "give one of the two another id"
+            )
 
     async def _hello(self, updates: AsyncIterator[scheduler_pb2.WorkerUpdate]) -> scheduler_pb2.WorkerHello:
         try:
@@ -232,6 +253,7 @@ class Sessions(scheduler_pb2_grpc.WorkerServiceServicer):
 
     def _take(self, session: _Session, update: scheduler_pb2.WorkerUpdate) -> None:
         worker_id, post = session.worker_id, self._master.post
+        session.heard = time.monotonic()
         if update.draining and not session.draining:
             session.draining = True
             post(WorkerStopping(worker_id))

@@ -100,13 +100,13 @@ class Standby(grpc.GenericRpcHandler):
                 await store.open()
             except StoreInUseError as error:
                 in_use = error
+                _require_wanted()
             except StoreUnreachableError as error:
-                if (task := asyncio.current_task()) is not None and task.cancelling():
-                    # The driver may turn a cancellation into an error of its own.
-                    raise asyncio.CancelledError from error
+                _require_wanted()
                 log.warning("standing by, and the store does not answer", error=str(error))
                 await asyncio.sleep(RETRY_S)
             else:
+                _require_wanted()
                 log.info("taking over", after=self._in_office)
                 return
 
@@ -115,3 +115,10 @@ class Standby(grpc.GenericRpcHandler):
         await context.abort(
             grpc.StatusCode.UNAVAILABLE, f"this master stands by and takes no calls; {where} does"
         )
+
+
+def _require_wanted() -> None:
+    """Raise when this task was told to end: the driver may take a cancellation for itself, and go on."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -7,6 +7,7 @@ import fcntl
 import os
 import signal
 import time
+import uuid
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -84,6 +85,7 @@ class Agent:
         self._stopping = asyncio.Event()
         self._stop_step: asyncio.Task[None] | None = None
         self._repeated_at = 0.0
+        self._instance = uuid.uuid4().hex
         self._reads = LogReads()
         self._outgoing = Outgoing(self._reads)
 
@@ -144,6 +146,7 @@ class Agent:
             live=[from_key(key) for key in self._attempts.known()],
             executors=[executor.name for executor in self._executors],
             version=_version(),
+            instance=self._instance,
             draining=self._stopping.is_set(),
         )
 

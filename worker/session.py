@@ -23,7 +23,8 @@ _WELCOME_TIMEOUT_S = 10.0
 # A session that lasted this long was a good one: the next failure starts with short delays again.
 _HEALTHY_AFTER_S = 5.0
 _FIRST_DELAY_S = 0.2
-_LONGEST_DELAY_S = 10.0
+# A master that has started waits 10 s for the workers that it knows, unless it was told otherwise.
+_LONGEST_DELAY_S = 5.0
 
 # The master will say the same thing again until somebody changes something.
 _REFUSALS = frozenset(
@@ -37,14 +38,15 @@ _REFUSALS = frozenset(
     }
 )
 
-# A master that stopped without closing its connections is noticed within 20 s. The subchannel pool is the
-# channel's own because a shared one would add gRPC's connection backoff to ours.
+# A connection whose other end is gone without a word is noticed within 8 s: a master of default settings
+# gives a silent worker up after 16 s, and without a new session by then the work is done twice. The third
+# line is what counts: with the second alone gRPC 1.85 waits 60 s for the answer to a ping; without the fourth
+# it puts the third ping off by another minute. The subchannel pool is the channel's own because a shared one
+# would add gRPC's connection backoff to ours.
 _CHANNEL_OPTIONS = (
-    ("grpc.keepalive_time_ms", 12_000),
-    ("grpc.keepalive_timeout_ms", 8_000),
-    # Without these two a hanging master was noticed after 70 s: gRPC waits a minute for the answer to a ping,
-    # and puts the third ping off by another one.
-    ("grpc.http2.ping_timeout_ms", 8_000),
+    ("grpc.keepalive_time_ms", 4_000),
+    ("grpc.keepalive_timeout_ms", 4_000),
+    ("grpc.http2.ping_timeout_ms", 4_000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
@@ -76,7 +78,7 @@ class SessionHandler(Protocol):
 
 
 class Backoff:
-    """Delays that double from 0.2 s up to 10 s, each multiplied by a random fraction (full jitter)."""
+    """Delays that double from 0.2 s up to 5 s, each multiplied by a random fraction (full jitter)."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng

@@ -135,13 +135,18 @@ def connect(address: str, retry_for_s: float = RETRY_FOR_S) -> Iterator[MasterCl
     except CredentialsError as error:
         raise CommandError(f"{error}.") from None
     except MasterUnreachableError as error:
+        if error.retry_after_s:
+            raise CommandError(
+                f"The master at {address} can do nothing at present ({error}). Try again soon.",
+                Exit.UNREACHABLE,
+            ) from None
         reasons = (why_refused(each.strip(), shown.tls) for each in address.split(","))
         if reason := next(filter(None, reasons), ""):
             raise CommandError(
                 f"The master at {address} cannot be used: {reason}. The flags are --ca, --cert and --key.",
                 Exit.UNREACHABLE,
             ) from None
-        # gRPC's own words name the address again; the master's (it stops, its store is full) say more.
+        # gRPC's own words name the address again.
         words = "" if "onnect" in str(error) else f" ({error})"
         raise CommandError(
             f"No master answers at {address}{words}. Start one with `rts master`, or name another with "

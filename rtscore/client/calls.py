@@ -47,6 +47,7 @@ OPTIONS = (
     # Half a minute at most until a watch of a master that hangs goes on with another one.
     ("grpc.keepalive_time_ms", 15_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # Without it gRPC 1.85 waits 60 s for the answer to a ping, and puts the third ping off by another one.
     ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -98,7 +99,8 @@ class Attempts:
 
     def after(self, error: grpc.RpcError) -> float:
         """Seconds to pause before the next try; raises what the error means when there is none."""
-        pause_s = random.uniform(0.0, self._pause_s)
+        hint_s = _retry_delay_s(error)
+        pause_s = random.uniform(hint_s, hint_s + self._pause_s)
         self._pause_s = min(2.0 * self._pause_s, _LONGEST_PAUSE_S)
         until = time.monotonic() + pause_s
         last = self._give_up if self._end is None else min(self._give_up, self._end)
@@ -112,7 +114,7 @@ def meaning(error: grpc.RpcError) -> ClientError:
     """The exception that a client raises for a failed call."""
     code, details = error.code(), error.details() or ""
     if code in _NO_ANSWER:
-        return MasterUnreachableError(details)
+        return MasterUnreachableError(details, _retry_delay_s(error))
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return CallTimeoutError("no answer in time; whether the call was carried out is not known")
     if found := _TOO_LARGE.search(details):
@@ -122,15 +124,24 @@ def meaning(error: grpc.RpcError) -> ClientError:
 
 
 def _field(error: grpc.RpcError) -> str:
+    request = error_details_pb2.BadRequest()
+    return str(request.field_violations[0].field) if _unpack(error, request) else ""
+
+
+def _retry_delay_s(error: grpc.RpcError) -> float:
+    """How long the master asks to be left alone; 0 when it does not say."""
+    info = error_details_pb2.RetryInfo()
+    return float(info.retry_delay.ToTimedelta().total_seconds()) if _unpack(error, info) else 0.0
+
+
+def _unpack(error: grpc.RpcError, wanted: Message) -> bool:
+    """Fill in the detail of this kind; whether the error has one."""
     # The blocking and the asyncio client have different types for it; both yield pairs.
     metadata: Any = error.trailing_metadata() or ()
     for key, value in metadata:
         if key == "grpc-status-details-bin":
-            request = error_details_pb2.BadRequest()
-            for detail in status_pb2.Status.FromString(value).details:
-                if detail.Unpack(request) and request.field_violations:
-                    return str(request.field_violations[0].field)
-    return ""
+            return any(detail.Unpack(wanted) for detail in status_pb2.Status.FromString(value).details)
+    return False
 
 
 # ---- calls ----

@@ -19,7 +19,19 @@ class ClientError(RtscoreError):
 
 
 class MasterUnreachableError(ClientError):
-    """No master answers, or it is stopping, or its store takes no writes; trying again may help."""
+    """No master answers, or it is stopping, or its store takes no writes; trying again may help.
+
+    Parameters
+    ----------
+    message : str
+        gRPC's sentence, or the master's.
+    retry_after_s : float
+        How long a master that does answer asks to be left alone; 0 when none answers.
+    """
+
+    def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class CallTimeoutError(ClientError, TimeoutError):

@@ -935,8 +935,11 @@ class WorkerHello(_message.Message):
     LIVE_FIELD_NUMBER: _builtins.int
     EXECUTORS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    INSTANCE_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     version: _builtins.str
+    instance: _builtins.str
+    """Which process this is, drawn when it starts: while one is heard, no other may speak for its worker_id."""
     draining: _builtins.bool
     """As in WorkerUpdate."""
     @_builtins.property
@@ -956,11 +959,12 @@ class WorkerHello(_message.Message):
         live: _abc.Iterable[Global___AttemptRef] | None = ...,
         executors: _abc.Iterable[_builtins.str] | None = ...,
         version: _builtins.str = ...,
+        instance: _builtins.str = ...,
         draining: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["info", b"info"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "executors", b"executors", "info", b"info", "live", b"live", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "executors", b"executors", "info", b"info", "instance", b"instance", "live", b"live", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

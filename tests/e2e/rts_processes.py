@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -16,6 +17,9 @@ from typing import TypeVar
 import psutil
 
 T = TypeVar("T")
+
+# No file may grow beyond this many bytes; every file that matters is longer.
+FULL = 1
 
 RTS = (sys.executable, "-m", "master.cli.app")
 
@@ -106,3 +110,12 @@ def call(*arguments: str, master: str = "", stdin: str = "") -> subprocess.Compl
     return subprocess.run(
         [*RTS, *arguments], capture_output=True, text=True, timeout=60, env=env, input=stdin or None
     )
+
+
+def limit_files(pid: int, size: int) -> None:
+    """Bound the files of a process, of its children, and of what they start: a full disk for them alone."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for each in (process, *process.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+                resource.prlimit(each.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))

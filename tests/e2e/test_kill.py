@@ -11,65 +11,21 @@ import os
 import random
 import shutil
 import sqlite3
-import threading
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
+from load import LoadClient, all_acknowledged
 from rts_processes import Rts, end_for_good, free_port, until
 
 from master.store.schema import RESULT_COLUMNS
-from rtscore.client import ClientError, MasterClient, TaskSpec
+from rtscore.client import MasterClient
 
 ROUNDS = int(os.environ.get("RTS_KILL_ROUNDS", "5"))
 SEED = int(os.environ.get("RTS_KILL_SEED", str(random.SystemRandom().randrange(1 << 30))))
 
 Results = dict[str, tuple[object, ...]]
-
-
-class Client(threading.Thread):
-    """Submits short commands until told to end, alone and in batches, and remembers what was acknowledged."""
-
-    def __init__(self, name: str, address: str, journal: Path, seed: int) -> None:
-        super().__init__(name=name, daemon=True)
-        self.acknowledged: set[str] = set()
-        self.stop = threading.Event()
-        self.error: Exception | None = None
-        self._address = address
-        self._journal = journal
-        self._chance = random.Random(seed)
-        self._made = 0
-
-    def run(self) -> None:
-        try:
-            with MasterClient(self._address, timeout_s=5.0) as client:
-                while not self.stop.wait(self._chance.uniform(0.02, 0.12)):
-                    # The master may be gone for longer than the client tries; what it did not
-                    # acknowledge it need not keep.
-                    with contextlib.suppress(ClientError):
-                        self._submit(client)
-        except Exception as error:
-            self.error = error
-
-    def _submit(self, client: MasterClient) -> None:
-        if self._chance.random() < 0.7:
-            self.acknowledged.add(client.submit(self._spec()).task_id)
-            return
-        for answer in client.submit_many([self._spec() for _ in range(self._chance.randint(2, 6))]):
-            self.acknowledged.add(answer.task_id)
-
-    def _spec(self) -> TaskSpec:
-        self._made += 1
-        note = f'echo "$RTS_TASK_ID $RTS_ATTEMPT" >> {self._journal}'
-        after = self._chance.choice(("", "; sleep 0.05", "; sleep 0.2", "; exit 3"))
-        return TaskSpec(
-            task_id=f"{self.name}-{self._made}",
-            command=note + after,
-            cpu=1.0,
-            memory=0.25,
-            task_type="cpu-light",
-        )
 
 
 def wait_for_writers(store: Path) -> None:
@@ -147,12 +103,8 @@ class Cluster:
             end_for_good(process)
 
 
-def wait_for_more(clients: list[Client], known: int) -> None:
+def wait_for_more(clients: list[LoadClient], known: int) -> None:
     until(lambda: len(all_acknowledged(clients)) > known, timeout_s=60.0, what="an acknowledgement")
-
-
-def all_acknowledged(clients: list[Client]) -> set[str]:
-    return set().union(*(client.acknowledged.copy() for client in clients))
 
 
 @pytest.mark.slow
@@ -164,7 +116,7 @@ def test_a_master_killed_at_any_moment_loses_nothing_acknowledged_and_tells_noth
     chance = random.Random(SEED)
     ran = tmp_path / "ran.txt"
     cluster = Cluster(tmp_path)
-    clients = [Client(f"c{n}", cluster.address, ran, chance.randrange(1 << 30)) for n in range(3)]
+    clients = [LoadClient(f"c{n}", cluster.address, ran, chance.randrange(1 << 30)) for n in range(3)]
     results: Results = {}
     acknowledged: set[str] = set()
     in_flight = 0

@@ -45,8 +45,9 @@ async def until(condition: Callable[[], Any], patience_s: float = PATIENCE_S) ->
 class SessionWorker:
     """One end of a WorkerSession: says what the test tells it to, and collects what comes down."""
 
-    def __init__(self, address: str, worker_id: str = "w1", **totals: float) -> None:
+    def __init__(self, address: str, worker_id: str = "w1", instance: str = "", **totals: float) -> None:
         self.worker_id = worker_id
+        self.instance = instance
         self.totals = {"total_cpu": 8.0, "total_memory": 16.0, "total_storage": 100.0, **totals}
         self.welcome: scheduler_pb2.Welcome | None = None
         self.messages = 0
@@ -72,6 +73,7 @@ class SessionWorker:
             info=cluster_pb2.WorkerInfo(worker_id=self.worker_id, **self.totals),
             live=[ref(*attempt) for attempt in live],
             executors=["process"],
+            instance=self.instance,
             draining=draining,
         )
         await self.send(hello=hello)

@@ -16,6 +16,7 @@ from peers import SessionWorker, config, serving, until
 
 from master import convert
 from master.errors import StoreUnavailableError
+from master.interceptors import _details
 from master.server import MasterServer
 from rtscore.client import (
     AsyncMasterClient,
@@ -351,6 +352,16 @@ class _Away(grpc.RpcError):
     def details(self) -> str:
         return "away"
 
+    def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
+        return ()
+
+
+class _AwayFor(_Away):
+    """With the hint of a master whose store takes no writes."""
+
+    def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
+        return _details(StoreUnavailableError("locked"), self.code())
+
 
 def test_pauses_grow_have_jitter_and_end() -> None:
     attempts = Attempts(timeout_s=None, retry_for_s=60.0)
@@ -363,6 +374,16 @@ def test_pauses_grow_have_jitter_and_end() -> None:
         Attempts(timeout_s=None, retry_for_s=0.0).after(_Away())
     with pytest.raises(MasterUnreachableError):
         Attempts(timeout_s=0.0, retry_for_s=60.0).after(_Away())
+
+
+def test_a_pause_is_at_least_as_long_as_the_master_asks() -> None:
+    attempts = Attempts(timeout_s=None, retry_for_s=60.0)
+    pauses = [attempts.after(_AwayFor()) for _ in range(40)]
+    assert all(1.0 <= pause <= 2.0 for pause in pauses)
+    assert len(set(pauses)) > 30
+    with pytest.raises(MasterUnreachableError) as told:
+        Attempts(timeout_s=None, retry_for_s=0.0).after(_AwayFor())
+    assert told.value.retry_after_s == 1.0
 
 
 @pytest.fixture

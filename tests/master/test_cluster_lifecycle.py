@@ -303,6 +303,20 @@ def test_the_only_worker_is_asked_again_after_a_pause() -> None:
     assert world.placed() == [("a", "w")]
 
 
+def test_a_clock_that_is_set_back_does_not_prolong_the_pause() -> None:
+    world = World()
+    world.worker("w")
+    world.submit("a")
+    world.place()
+    world.refuse("a")
+    assert world.placed() == []
+    world.now -= 3600.0
+    world.wait(0.0, "w")
+    assert world.placed() == []
+    world.wait(2.5, "w")
+    assert world.placed() == [("a", "w")]
+
+
 def test_after_the_pause_room_on_the_worker_that_refused_is_taken_at_once() -> None:
     world = World()
     world.worker("w", cpu=1.0)

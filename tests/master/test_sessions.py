@@ -69,6 +69,33 @@ async def test_a_second_session_of_a_worker_replaces_the_first(tmp_path: Any) ->
             assert state.state == "active"
 
 
+async def test_while_a_worker_is_heard_another_process_of_its_id_is_refused(tmp_path: Any) -> None:
+    async with serving(config(tmp_path, heartbeat_interval_s=20.0)) as (server, stub):
+        async with SessionWorker(server.address, instance="one") as first:
+            twin = await SessionWorker(server.address, instance="two").connect()
+            refusal = await _refused(twin)
+            assert refusal.code() is grpc.StatusCode.ALREADY_EXISTS
+            assert "another process is worker w1 already" in refusal.details()
+            await stub.SubmitTask(Spec(command="true"))
+            await first.next_assignment()
+            async with SessionWorker(server.address, instance="one"):
+                assert (await _refused(first)).code() is grpc.StatusCode.ABORTED
+        async with SessionWorker(server.address, instance="two") as next_one:
+            assert next_one.welcome
+
+
+async def test_another_process_replaces_a_worker_that_fell_silent(tmp_path: Any) -> None:
+    async with serving(config(tmp_path, heartbeat_interval_s=0.1)) as (server, _):
+        first = await SessionWorker(server.address, instance="one").connect()
+
+        async def let_in() -> bool:
+            twin = await SessionWorker(server.address, instance="two").connect()
+            return twin.welcome is not None
+
+        await until(let_in)
+        assert (await _refused(first)).code() is grpc.StatusCode.ABORTED
+
+
 async def test_what_is_ready_together_goes_down_in_one_message(tmp_path: Any) -> None:
     async with serving(config(tmp_path)) as (server, stub), SessionWorker(server.address) as worker:
         specs = [Spec(command="true", cpu=0.01) for _ in range(200)]

@@ -114,7 +114,7 @@ async def test_start_that_the_lost_master_may_have_missed_is_told_again(master, 
 def test_delay_is_random_bounded_and_short_again_after_a_good_session(seed, failures):
     backoff = Backoff(random.Random(seed))
     delays = [backoff.next_delay(refused=False) for _ in range(failures)]
-    assert all(0 <= delay <= min(10.0, 0.2 * 2.0 ** min(n, 30)) for n, delay in enumerate(delays))
-    assert 5.0 <= backoff.next_delay(refused=True) <= 10.0
+    assert all(0 <= delay <= min(5.0, 0.2 * 2.0 ** min(n, 30)) for n, delay in enumerate(delays))
+    assert 2.5 <= backoff.next_delay(refused=True) <= 5.0
     backoff.reset()
     assert backoff.next_delay(refused=False) <= 0.2
