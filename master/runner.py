@@ -245,19 +245,32 @@ class Master:
         )
         refused = self._beyond_limits(submissions, known)
         outcomes: list[StoredTask | MasterError] = []
-        later = [s.user_id for s in submissions[SLICE:]] if self.cluster.admission.limited else []
+        if len(submissions) <= SLICE:
+            self._accept(submissions, known, refused, outcomes)
+        else:
+            await self._accept_in_slices(submissions, known, refused, outcomes)
+        await self.durable()
+        return outcomes
+
+    async def _accept_in_slices(
+        self,
+        submissions: Sequence[Submission],
+        known: Mapping[str, StoredTask],
+        refused: Mapping[str, MasterError],
+        outcomes: list[StoredTask | MasterError],
+    ) -> None:
+        # The room of those to come is kept for them, also from callers that get in between.
+        later = [submission.user_id for submission in submissions]
         self.cluster.admission.promise(later)
         try:
             for begin in range(0, len(submissions), SLICE):
                 if begin:
                     await asyncio.sleep(0)
-                    self.cluster.admission.keep(later[:SLICE])
-                    del later[:SLICE]
+                self.cluster.admission.keep(later[:SLICE])
+                del later[:SLICE]
                 self._accept(submissions[begin : begin + SLICE], known, refused, outcomes)
         finally:
             self.cluster.admission.keep(later)
-        await self.durable()
-        return outcomes
 
     def _beyond_limits(
         self, submissions: Sequence[Submission], known: Mapping[str, StoredTask]
