@@ -97,7 +97,7 @@ async def _refuse(context: Context, error: Exception, method: str) -> NoReturn:
     if isinstance(error, MasterError):
         code = _CODES[type(error)]
         if isinstance(error, (UnauthenticatedError, PermissionDeniedError)):
-            log.warning("call refused", method=method, peer=context.peer(), reason=str(error))
+            log.warning("call refused", method=method, peer=context.peer(), reason=_short(error))
         await _abort(context, code, _short(error), _details(error, code))
     if isinstance(error, (grpc.RpcError, grpc.aio.AbortError)):
         raise error
