@@ -14,7 +14,7 @@ import pytest
 from container_engine import IMAGE, OWN_COMMAND, WITHOUT_SHELL, Registry, TestEngine
 from worker_peer import until
 
-from worker.executors import container
+from worker.executors import container, container_execution
 from worker.executors.base import Assignment, AttemptKey
 from worker.executors.container import ContainerExecutor
 from worker.executors.engine import Connection, Engine, EngineError
@@ -401,3 +401,20 @@ async def test_start_that_fails_in_any_way_is_forgotten(executor, monkeypatch):
     with pytest.raises(ValueError, match="no JSON"):
         await executor.start(assignment("true"))
     assert not executor._live
+
+
+async def test_container_is_killed_once_there_is_a_thread_for_it(executor, monkeypatch):
+    in_thread, refusals = container_execution.in_thread, []
+
+    def at_first_none(call, name):
+        if len(refusals) < 2:
+            refusals.append(name)
+            raise OSError("no thread")
+        return in_thread(call, name)
+
+    execution = await executor.start(assignment("sleep 300"))
+    monkeypatch.setattr(container_execution, "in_thread", at_first_none)
+    execution.stop("cancelled")
+    ended = await execution.wait()
+    assert refusals == ["terminate", "kill"]
+    assert (ended.exit_code, ended.reason) == (137, "cancelled")

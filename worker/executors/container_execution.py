@@ -104,7 +104,10 @@ class ContainerExecution:
         if self.ended.done() or self._stop_reason:
             return
         self._stop_reason = reason
-        in_thread(self._terminate, "terminate")
+        try:
+            in_thread(self._terminate, "terminate")
+        except OSError as error:
+            self._warn("SIGTERM not sent", error)
         self._timers.append(self._loop.call_later(self._kill_grace_s, self.kill))
 
     def kill(self) -> None:
@@ -112,7 +115,11 @@ class ContainerExecution:
         if not self.ended.done():
             self._killed_at = self._killed_at or time.monotonic()
             self._stop_reason = self._stop_reason or "killed by the worker"
-            in_thread(self._kill, "kill")
+            try:
+                in_thread(self._kill, "kill")
+            except OSError as error:
+                self._warn("SIGKILL not sent", error)
+                self._timers.append(self._loop.call_later(_RETRY_S, self.kill))
 
     async def wait(self) -> Outcome:
         """Return the outcome once the container has ended and is removed."""
