@@ -104,10 +104,14 @@ class Attempts:
         self._pause_s = min(2.0 * self._pause_s, _LONGEST_PAUSE_S)
         until = time.monotonic() + pause_s
         last = self._give_up if self._end is None else min(self._give_up, self._end)
-        no_answer = _NO_ANSWER if self._try_s is None else (*_NO_ANSWER, grpc.StatusCode.DEADLINE_EXCEEDED)
-        if error.code() in no_answer and until < last:
+        if self.unanswered(error) and until < last:
             return pause_s
         raise meaning(error) from None
+
+    def unanswered(self, error: grpc.RpcError) -> bool:
+        """Whether another master may do better: this one did not answer, or takes no calls."""
+        late = self._try_s is not None and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        return error.code() in _NO_ANSWER or late
 
 
 def meaning(error: grpc.RpcError) -> ClientError:

@@ -55,7 +55,8 @@ class StandbyFaults:
             woken = size(master.log)
             master.rts.process.send_signal(signal.SIGCONT)
             code = master.rts.process.wait(PATIENCE_S)
-            assert code == 1 and said_after(master.log, woken, REPLACED)(), (code, master.rts.said()[-2000:])
+            assert code == 1, master.rts.said()[-2000:]
+            assert said_after(master.log, woken, REPLACED)(), master.rts.said()[-2000:]
 
         return self._taken_over("master suspended, standby takes over", suspend, hold_s, wake)
 
