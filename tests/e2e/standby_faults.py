@@ -84,8 +84,9 @@ class StandbyFaults:
             measured = Measured(kind, "master", time.monotonic())
             active.held_down = True
             end(active)
-        until(other.serves, PATIENCE_S, f"the standby serves: {kind}")
-        measured.detect_s = time.monotonic() - measured.began
+            # A store that is taken away only now would have nobody to refuse anything.
+            until(other.serves, PATIENCE_S, f"the standby serves: {kind}")
+            measured.detect_s = time.monotonic() - measured.began
         time.sleep(hold_s)
         revive(active)
         return self._back(measured, active)
