@@ -132,6 +132,8 @@ def run(directory: Path, store: StoreUnderTest, seconds: float, seed: int) -> tu
         for thread in (*lanes, *clients):
             if thread.error is not None:
                 raise AssertionError(f"{thread.name}: {thread.error}") from thread.error
+        # The last fault of another target may have hit a worker after its own last one.
+        cluster.ready()
         workers = cluster.idle()
         assert [(w.worker_id, w.state) for w in workers] == [(w.id, "active") for w in cluster.workers], (
             workers
