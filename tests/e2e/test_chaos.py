@@ -17,8 +17,8 @@ SEED = int(os.environ.get("RTS_CHAOS_SEED", str(random.SystemRandom().randrange(
 SECONDS = 12.0
 
 
-# With a standby, whose take-over alone lasts up to three seconds; two or three faults of each target.
-STANDBY_SECONDS = 8.0
+# With a standby a take-over alone lasts up to three seconds; one or two faults of each target.
+STANDBY_SECONDS = 5.0
 
 
 @pytest.mark.slow
