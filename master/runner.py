@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
-import msgspec
 import structlog
 
 from master.cluster import Cluster
@@ -37,10 +36,9 @@ from master.events import (
     Write,
 )
 from master.journal import Journal
-from master.known import KnownIds
-from master.lookup import Lookup
 from master.records import Snapshot, StoredTask, Submission, TaskSpec, TaskState, TaskStatus
-from master.store.base import Store, StoreOpenError, TaskQuery
+from master.store.base import Store, StoreOpenError
+from master.stored import StoredTasks
 from master.timed import TimedScheduler
 from master.watch import Watchers
 from rtscore import is_valid_task_type
@@ -49,9 +47,6 @@ log = structlog.get_logger(__name__)
 
 # A batch of this many submissions takes about 20 ms; between two of them the loop serves others.
 SLICE = 1_000
-# Ids of earlier runs are read in pages of 3 ms with pauses: a million take a minute and a quarter of a core.
-LEARN_PAGE = 500
-LEARN_PAUSE_S = 0.02
 # Between two looks whether the store takes writes again.
 RECORD_PAUSE_S = 0.5
 
@@ -113,9 +108,7 @@ class Master:
         self.on_outcome: Callable[[TaskSpec, TaskStatus], None] = lambda spec, status: None
         self._finished_before: dict[TaskState, int] = {}
         self._tick_s = tick_s
-        self._lookup = Lookup(store)
-        self._known = KnownIds()
-        self._knows_all = False
+        self._stored = StoredTasks(store)
         self._journal = Journal(store, self._deliver, self._place)
         self._place_wanted = False
         self._placing = True
@@ -140,11 +133,11 @@ class Master:
                 )
         self.post(Restore(snapshot))
         for task in snapshot.tasks:
-            self._known.add(task.spec.task_id)
+            self._stored.add(task.spec.task_id)
         self._tasks = [
             asyncio.create_task(self._journal.run(), name="journal"),
             asyncio.create_task(self._ticks(), name="ticks"),
-            asyncio.create_task(self._learn_ids(), name="known ids"),
+            asyncio.create_task(self._stored.learn(), name="known ids"),
         ]
         await self.durable()
         return snapshot
@@ -243,24 +236,41 @@ class Master:
             When the store does not take writes; nothing was acknowledged.
         """
         self._require_store()
-        known = await self._stored(
-            [s.task_id for s in submissions if s.id_given and self._may_know(s.task_id)]
+        known = await self._stored.find(
+            [
+                s.task_id
+                for s in submissions
+                if s.id_given and self._stored.may_have(s.task_id) and self.cluster.task(s.task_id) is None
+            ]
         )
         refused = self._beyond_limits(submissions, known)
         outcomes: list[StoredTask | MasterError] = []
-        later = [s.user_id for s in submissions[SLICE:]] if self.cluster.admission.limited else []
+        if len(submissions) <= SLICE:
+            self._accept(submissions, known, refused, outcomes)
+        else:
+            await self._accept_in_slices(submissions, known, refused, outcomes)
+        await self.durable()
+        return outcomes
+
+    async def _accept_in_slices(
+        self,
+        submissions: Sequence[Submission],
+        known: Mapping[str, StoredTask],
+        refused: Mapping[str, MasterError],
+        outcomes: list[StoredTask | MasterError],
+    ) -> None:
+        # The room of those to come is kept for them, also from callers that get in between.
+        later = [submission.user_id for submission in submissions]
         self.cluster.admission.promise(later)
         try:
             for begin in range(0, len(submissions), SLICE):
                 if begin:
                     await asyncio.sleep(0)
-                    self.cluster.admission.keep(later[:SLICE])
-                    del later[:SLICE]
+                self.cluster.admission.keep(later[:SLICE])
+                del later[:SLICE]
                 self._accept(submissions[begin : begin + SLICE], known, refused, outcomes)
         finally:
             self.cluster.admission.keep(later)
-        await self.durable()
-        return outcomes
 
     def _beyond_limits(
         self, submissions: Sequence[Submission], known: Mapping[str, StoredTask]
@@ -295,7 +305,7 @@ class Master:
                 except MasterError as error:
                     outcomes.append(error)
                 else:
-                    self._known.add(task_id)
+                    self._stored.add(task_id)
                     outcomes.append(self.cluster.task(task_id) or known[task_id])
         finally:
             # Whatever happens to a later one, the core has accepted those before it.
@@ -360,39 +370,13 @@ class Master:
             When one of them does not exist.
         """
         in_memory = {task_id: self.cluster.task(task_id) for task_id in task_ids}
-        stored = await self._stored([task_id for task_id, task in in_memory.items() if task is None])
+        stored = await self._stored.find([task_id for task_id, task in in_memory.items() if task is None])
         await self.durable()
         found = [task or stored.get(task_id) for task_id, task in in_memory.items()]
         for task_id, task in zip(in_memory, found, strict=True):
             if task is None:
                 raise UnknownTaskError(f"no task has the id {task_id!r}")
         return [task for task in found if task is not None]
-
-    def _may_know(self, task_id: str) -> bool:
-        """Whether the store may have a task that is not in memory."""
-        return (not self._knows_all or task_id in self._known) and self.cluster.task(task_id) is None
-
-    async def _learn_ids(self) -> None:
-        """Read the ids of tasks that finished in earlier runs; until all are known, the store is asked."""
-        finished = frozenset(state for state in TaskState if state.terminal)
-        query = TaskQuery(finished, limit=LEARN_PAGE)
-        while not self._knows_all:
-            try:
-                page = await self.store.list_tasks(query)
-            except StoreUnavailableError:
-                await asyncio.sleep(1.0)
-                continue
-            for task in page:
-                self._known.add(task.spec.task_id)
-            if len(page) < LEARN_PAGE:
-                self._knows_all = True
-                return
-            last = page[-1].spec
-            query = msgspec.structs.replace(query, after=(last.submitted_at, last.task_id))
-            await asyncio.sleep(LEARN_PAUSE_S)
-
-    async def _stored(self, task_ids: list[str]) -> dict[str, StoredTask]:
-        return await self._lookup.find(task_ids) if task_ids else {}
 
     def _require_store(self) -> None:
         if self._journal.stalled is not None:

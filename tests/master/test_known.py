@@ -40,7 +40,7 @@ async def test_a_new_id_is_not_looked_for_in_the_store_and_a_stored_one_is(tmp_p
             await worker.finished(await worker.next_assignment())
         await until(lambda: len(worker.recorded) == 3)
     async with serving(config(tmp_path)) as (server, stub):
-        await until(lambda: server.master._knows_all)
+        await until(lambda: server.master._stored.complete)
         reads, find = [], server.store.find_tasks
 
         async def counted(task_ids: Any) -> Any:
@@ -60,7 +60,7 @@ async def test_ids_of_earlier_runs_are_learned_page_by_page(tmp_path: Any, monke
         for number in range(7):
             await stub.SubmitTask(Spec(task_id=f"t{number}", command="true"))
             await stub.CancelTask(scheduler_pb2.TaskRef(task_id=f"t{number}"))
-    monkeypatch.setattr("master.runner.LEARN_PAGE", 3)
+    monkeypatch.setattr("master.stored.LEARN_PAGE", 3)
     async with serving(config(tmp_path)) as (server, _):
-        await until(lambda: server.master._knows_all)
-        assert all(f"t{number}" in server.master._known for number in range(7))
+        await until(lambda: server.master._stored.complete)
+        assert all(f"t{number}" in server.master._stored._ids for number in range(7))

@@ -284,8 +284,8 @@ async def test_an_assignment_for_a_worker_without_a_connection_goes_back_to_the_
 
 async def _forgetting(master: Master) -> None:
     """Let the master ask the store for every id, as it does while it reads those of earlier runs."""
-    await until(lambda: master._knows_all)
-    master._knows_all = False
+    await until(lambda: master._stored.complete)
+    master._stored.complete = False
 
 
 async def test_lookups_of_many_callers_share_a_read(tmp_path: Any) -> None:
@@ -325,7 +325,7 @@ async def test_a_caller_that_gives_up_a_lookup_disturbs_nobody(tmp_path: Any) ->
 
         store.find_tasks = slow  # type: ignore[method-assign]
         gone, stays = (asyncio.create_task(master.submit([task(name)])) for name in ("t", "u"))
-        await until(lambda: master._lookup._next is None and master._lookup._reading.locked())
+        await until(lambda: master._stored._lookup._next is None and master._stored._lookup._reading.locked())
         gone.cancel()
         await asyncio.gather(gone, return_exceptions=True)
         go.set()
