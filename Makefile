@@ -62,8 +62,9 @@ kill-test: .venv/dev.stamp ## kill -9 the master 100 times under load (RTS_KILL_
 SECONDS ?= 300
 
 .PHONY: chaos
-chaos: .venv/dev.stamp ## every fault at random under load, then the proof (SECONDS=300 SEED=n)
-	$(BIN)/python tests/e2e/chaos.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
+chaos: .venv/dev.stamp ## every fault at random under load, then the proof (SECONDS=300 SEED=n STORE=mongo)
+	PYTHONPATH=tests $(BIN)/python tests/e2e/chaos.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) \
+		$(if $(STORE),--store $(STORE)) $(ARGS)
 
 .PHONY: fuzz
 fuzz: .venv/fuzz.stamp ## 100,000 bad messages to a live master, then atheris on what reads (RTS_FUZZ_MESSAGES=n FUZZ_SECONDS=s per reader)

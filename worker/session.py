@@ -157,7 +157,8 @@ class MasterLink:
             if not self._disconnected.is_set() and time.monotonic() - began > _HEALTHY_AFTER_S:
                 self._backoff.reset()
             self._disconnected.set()
-            delay = self._backoff.next_delay(ended.refused)
+            # Whoever is in office must not wait longer for us because somebody else stands by.
+            delay = self._backoff.next_delay(ended.refused) / len(self._masters)
             level = _log.error if ended.refused else _log.warning
             level("no session", master=address, reason=str(ended), retry_in_s=round(delay, 2))
             try:

@@ -4,8 +4,8 @@ Design
 
 a. The document counts heartbeats (`beat`); every renewal and every commit adds one. A master that wants the
    store watches the count by its own clock: no change for two of the holder's periods, and the holder is
-   taken for dead. Clocks of different machines are never compared. A failed read begins the watch anew, since
-   a server that was away has kept the holder from renewing too.
+   taken for dead. Clocks of different machines are never compared. A failed read begins the watch anew, and
+   the time of a late one does not count, since a server that was away has kept the holder from renewing too.
 b. Taking over is one compare-and-set on the fencing number and the count: it raises the number. Every write
    of a master is a compare-and-set on the number as well (see `mongo_commits`), so the one that was taken for
    dead, and was not, finds that out at its next write or renewal, and can change nothing.
@@ -83,7 +83,10 @@ class Lease:
                     return taken
             else:
                 await asyncio.sleep(period_s / _LOOKS_PER_PERIOD)
+            asked = time.monotonic()
             now = await self.read()
+            # While the server gave no answer the holder may have waited for one, too.
+            since += time.monotonic() - asked
             if (now.get("fence"), now.get("beat")) != (seen.get("fence"), seen.get("beat")):
                 if now.get("holder"):
                     raise in_use(now)

@@ -124,10 +124,11 @@ class AsyncMasterClient:
                     yield reading.take(chunk)
                 return
             except grpc.RpcError as error:
+                if attempts.unanswered(error):
+                    self._masters.pass_over(stub)
                 pause_s = attempts.after(error)
             finally:
                 stream.cancel()
-            self._masters.pass_over(stub)
             await asyncio.sleep(pause_s)
 
     async def watch(
@@ -151,10 +152,11 @@ class AsyncMasterClient:
                     yield calls.task_info(message)
                 return
             except grpc.RpcError as error:
+                if attempts.unanswered(error):
+                    self._masters.pass_over(stub)
                 pause_s = attempts.after(error)
             finally:
                 stream.cancel()
-            self._masters.pass_over(stub)
             await asyncio.sleep(pause_s)
 
     async def wait(self, task_ids: Iterable[str], *, timeout_s: float | None = None) -> list[TaskInfo]:
@@ -217,6 +219,7 @@ class AsyncMasterClient:
                     await method(call.request, timeout=attempts.remaining_s, metadata=self._metadata)
                 )
             except grpc.RpcError as error:
+                if attempts.unanswered(error):
+                    self._masters.pass_over(stub)
                 pause_s = attempts.after(error)
-            self._masters.pass_over(stub)
             await asyncio.sleep(pause_s)

@@ -143,10 +143,11 @@ class MasterClient:
                     yield reading.take(chunk)
                 return
             except grpc.RpcError as error:
+                if attempts.unanswered(error):
+                    self._masters.pass_over(stub)
                 pause_s = attempts.after(error)
             finally:
                 stream.cancel()
-            self._masters.pass_over(stub)
             time.sleep(pause_s)
 
     def watch(self, task_ids: Iterable[str] = (), *, timeout_s: float | None = None) -> Iterator[TaskInfo]:
@@ -168,10 +169,11 @@ class MasterClient:
                     yield calls.task_info(message)
                 return
             except grpc.RpcError as error:
+                if attempts.unanswered(error):
+                    self._masters.pass_over(stub)
                 pause_s = attempts.after(error)
             finally:
                 stream.cancel()
-            self._masters.pass_over(stub)
             time.sleep(pause_s)
 
     def wait(self, task_ids: Iterable[str], *, timeout_s: float | None = None) -> list[TaskInfo]:
@@ -234,6 +236,7 @@ class MasterClient:
                     method(call.request, timeout=attempts.remaining_s, metadata=self._metadata)
                 )
             except grpc.RpcError as error:
+                if attempts.unanswered(error):
+                    self._masters.pass_over(stub)
                 pause_s = attempts.after(error)
-            self._masters.pass_over(stub)
             time.sleep(pause_s)

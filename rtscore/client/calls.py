@@ -84,10 +84,12 @@ class Attempts:
         self._retry_for_s = retry_for_s
         self._timeout_s = timeout_s
         self._end = None if timeout_s is None else time.monotonic() + timeout_s
+        self._put_off: grpc.RpcError | None
         self.answered()
 
     def answered(self) -> None:
         """The master answers: a later failure is a new one."""
+        self._put_off = None
         self._pause_s = _FIRST_PAUSE_S
         self._give_up = time.monotonic() + self._retry_for_s
 
@@ -104,10 +106,18 @@ class Attempts:
         self._pause_s = min(2.0 * self._pause_s, _LONGEST_PAUSE_S)
         until = time.monotonic() + pause_s
         last = self._give_up if self._end is None else min(self._give_up, self._end)
-        no_answer = _NO_ANSWER if self._try_s is None else (*_NO_ANSWER, grpc.StatusCode.DEADLINE_EXCEEDED)
-        if error.code() in no_answer and until < last:
+        if hint_s:
+            self._put_off = error
+        if self.unanswered(error) and until < last:
             return pause_s
-        raise meaning(error) from None
+        # Of all that was heard, what the master in office said is worth more than a standby's "not me".
+        worth = self._put_off if error.code() in _NO_ANSWER and self._put_off is not None else error
+        raise meaning(worth) from None
+
+    def unanswered(self, error: grpc.RpcError) -> bool:
+        """Whether another master may do better: this one did not answer, or takes no calls."""
+        late = self._try_s is not None and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        return error.code() in _NO_ANSWER or late
 
 
 def meaning(error: grpc.RpcError) -> ClientError:

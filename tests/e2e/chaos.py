@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import shutil
 import statistics
@@ -18,8 +19,11 @@ from pathlib import Path
 from fault_cluster import LOST_S, MAX_ATTEMPTS, FaultCluster, StoreUnderTest, WorkerUnderTest
 from faults import CLOCK_JUMP_S, Faults, Measured
 from load import LoadClient, all_acknowledged
+from mongo_server import NoServerError, start_server
+from mongo_under_test import MongoUnderTest
 from proof import Proof, judge
 from sqlite_under_test import SqliteUnderTest
+from standby_faults import StandbyFaults
 from wall_clock import library
 
 WORKERS = 3
@@ -128,6 +132,8 @@ def run(directory: Path, store: StoreUnderTest, seconds: float, seed: int) -> tu
         for thread in (*lanes, *clients):
             if thread.error is not None:
                 raise AssertionError(f"{thread.name}: {thread.error}") from thread.error
+        # The last fault of another target may have hit a worker after its own last one.
+        cluster.ready()
         workers = cluster.idle()
         assert [(w.worker_id, w.state) for w in workers] == [(w.id, "active") for w in cluster.workers], (
             workers
@@ -164,15 +170,26 @@ def _lanes(cluster: FaultCluster, journal: Path, chance: random.Random, seconds:
         pause_s = (0.5, 4.0) if name in workers or not long_run else (15.0, 45.0)
         lanes.append(Lane(name, faults, kinds_of(faults), own, began, began + seconds, pause_s))
 
-    lane("master", partial(_of_master, clocks=library() is not None))
-    lane("store", _of_store)
+    lane("master", partial(_of_master, cluster=cluster, clocks=library() is not None))
+    lane("store", partial(_of_store, store=cluster.store))
     for worker in cluster.workers:
         lane(worker.id, partial(_of_worker, worker=worker, clocks=library() is not None, long_run=long_run))
     return lanes
 
 
-def _of_master(faults: Faults, clocks: bool) -> list[tuple[str, Inject, tuple[float, float]]]:
-    kinds = [("killed", faults.master_killed, (0.0, 3.0))]
+def _of_master(
+    faults: Faults, cluster: FaultCluster, clocks: bool
+) -> list[tuple[str, Inject, tuple[float, float]]]:
+    if cluster.store.masters == 1:
+        kinds = [("killed", faults.master_killed, (0.0, 3.0))]
+    else:
+        standby = StandbyFaults(cluster, faults)
+        kinds = [
+            ("killed", standby.killed, (0.0, 3.0)),
+            ("suspended", standby.suspended, (0.0, 3.0)),
+            ("stopped", standby.stopped, (0.0, 1.0)),
+            ("standby killed", standby.standby_killed, (0.0, 3.0)),
+        ]
     if clocks:
         kinds += [
             ("clock forwards", partial(faults.master_clock, ahead_s=CLOCK_JUMP_S), (1.0, 5.0)),
@@ -181,8 +198,11 @@ def _of_master(faults: Faults, clocks: bool) -> list[tuple[str, Inject, tuple[fl
     return kinds
 
 
-def _of_store(faults: Faults) -> list[tuple[str, Inject, tuple[float, float]]]:
-    return [("locked", faults.store_blocked, (0.5, 5.0)), ("disk full", faults.store_full, (0.5, 5.0))]
+def _of_store(faults: Faults, store: StoreUnderTest) -> list[tuple[str, Inject, tuple[float, float]]]:
+    kinds = [("blocked", faults.store_blocked, (0.5, 5.0))]
+    if store.can_fill:
+        kinds.append(("disk full", faults.store_full, (0.5, 5.0)))
+    return kinds
 
 
 def _of_worker(
@@ -240,10 +260,19 @@ def _both(seconds: list[float]) -> str:
     return f"{statistics.median(seconds):.1f}, {max(seconds):.1f}" if seconds else "–"
 
 
+def _store(kind: str, directory: Path, stack: contextlib.ExitStack) -> StoreUnderTest:
+    if kind == "sqlite":
+        return SqliteUnderTest(directory)
+    server = start_server(directory)
+    stack.callback(server.end)
+    return MongoUnderTest(server)
+
+
 def main() -> int:
     """Run it, and print seed, schedule, table and proof; 1 when a promise was broken."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=300.0, help="how long faults go on beginning (300)")
+    parser.add_argument("--store", choices=("sqlite", "mongo"), default="sqlite", help="(sqlite)")
     parser.add_argument("--seed", type=int, help="of the schedule and the load; a random one when not given")
     arguments = parser.parse_args()
     seed = random.SystemRandom().randrange(1 << 30) if arguments.seed is None else arguments.seed
@@ -252,11 +281,13 @@ def main() -> int:
     print(f"logs and store, kept when it fails: {directory}", flush=True)
     if library() is None:
         print("no C compiler: clocks are left alone")
-    try:
-        proof, measured = run(directory, SqliteUnderTest(directory), arguments.seconds, seed)
-    except AssertionError as error:
-        print(f"FAILED (SEED={seed}): {error}")
-        return 1
+    with contextlib.ExitStack() as stack:
+        try:
+            store = _store(arguments.store, directory, stack)
+            proof, measured = run(directory, store, arguments.seconds, seed)
+        except (AssertionError, NoServerError) as error:
+            print(f"FAILED (SEED={seed}): {error}")
+            return 1
     print(f"\n{table(measured)}\n\n{proof}")
     for sentence in proof.broken[:20]:
         print(f"  {sentence}")

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+import grpc
 import psutil
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from proof import Records
 from rts_processes import Rts, end_for_good, free_port, until
-from tcp_link import TcpLink
+from tcp_link import TcpLinks
 from wall_clock import WallClock
 
 from rtscore.client import ClientError, MasterClient, WorkerInfo
@@ -28,7 +30,21 @@ WORKER_CPU = 6
 
 
 class StoreUnderTest(Protocol):
-    """What a kind of store has to offer to be tested here; `SqliteUnderTest` says what each method does."""
+    """What a kind of store has to offer to be tested here; `SqliteUnderTest` says what each method does.
+
+    Attributes
+    ----------
+    masters : int
+        How many may be started on it; all but one stand by.
+    blocked : str
+        What `block` does to it, in a table's words.
+    can_fill : bool
+        Whether `fill` and `drain` may be called.
+    """
+
+    masters: int
+    blocked: str
+    can_fill: bool
 
     def options(self) -> tuple[str, ...]: ...
     def block(self) -> None: ...
@@ -47,13 +63,13 @@ class WorkerUnderTest:
         Its id.
     directory : Path
         Of the whole test.
-    master : str
-        The master's address.
+    masters : str
+        The master's address, or those of all with commas between.
     """
 
-    def __init__(self, name: str, directory: Path, master: str) -> None:
+    def __init__(self, name: str, directory: Path, masters: str) -> None:
         self.id = name
-        self.link = TcpLink(master)
+        self.link = TcpLinks(masters)
         self.log = directory / f"{name}.log"
         self.work_dir = directory / name
         self.clock = WallClock(directory / f"{name}.clock")
@@ -85,8 +101,44 @@ class WorkerUnderTest:
         self.link.close()
 
 
+class MasterUnderTest:
+    """One master: where it is, and its present process."""
+
+    def __init__(self, address: str, log: Path, start: Callable[[MasterUnderTest], Rts]) -> None:
+        self.address = address
+        self.log = log
+        self._start = start
+        # Dead on purpose: nobody is to start it again.
+        self.held_down = False
+        self.rts = self.start()
+
+    def start(self) -> Rts:
+        """Start a process."""
+        self.rts = self._start(self)
+        return self.rts
+
+    def health(self) -> int:
+        """What it says of itself, a ServingStatus; UNKNOWN while it does not answer."""
+        try:
+            with grpc.insecure_channel(self.address) as channel:
+                check = health_pb2_grpc.HealthStub(channel).Check(
+                    health_pb2.HealthCheckRequest(), timeout=2.0
+                )
+        except grpc.RpcError:
+            return int(health_pb2.HealthCheckResponse.UNKNOWN)
+        return int(check.status)
+
+    def serves(self) -> bool:
+        """Whether it is in office."""
+        return self.health() == health_pb2.HealthCheckResponse.SERVING
+
+    def stands_by(self) -> bool:
+        """Whether it waits for its turn."""
+        return self.health() == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
 class FaultCluster:
-    """A master and workers behind links.
+    """A master, or as many as the store lets in, and workers behind links.
 
     Parameters
     ----------
@@ -100,35 +152,71 @@ class FaultCluster:
     def __init__(self, directory: Path, store: StoreUnderTest, workers: int = 2, **settings: str) -> None:
         self.directory = directory
         self.store = store
-        self.address = f"127.0.0.1:{free_port()}"
-        self.log = directory / "master.log"
         self.clock = WallClock(directory / "master.clock")
         self._settings = settings
         self._starting = threading.Lock()
         # Held by a fault that is about this very process.
         self.master_stays = threading.Lock()
-        # Dead on purpose: nobody is to start it again.
-        self.master_held_down = False
-        self.master = self.start_master()
+        names = ["master"] if store.masters == 1 else [f"master{n + 1}" for n in range(store.masters)]
+        self.masters = [
+            MasterUnderTest(f"127.0.0.1:{free_port()}", directory / f"{name}.log", self._start_master)
+            for name in names
+        ]
+        # Of all masters, with commas between.
+        self.address = ",".join(master.address for master in self.masters)
         self.workers = [WorkerUnderTest(f"w{n + 1}", directory, self.address) for n in range(workers)]
 
-    def start_master(self) -> Rts:
-        """Start the master; that its store is under a fault of its own may end it again."""
-        self.master = Rts(
-            self.log,
-            *("master", "--listen", self.address, *self.store.options()),
+    @property
+    def master(self) -> Rts:
+        """The process of the only master."""
+        (only,) = self.masters
+        return only.rts
+
+    @property
+    def log(self) -> Path:
+        """What the only master says."""
+        (only,) = self.masters
+        return only.log
+
+    def _start_master(self, master: MasterUnderTest) -> Rts:
+        return Rts(
+            master.log,
+            *("master", "--listen", master.address, *self.store.options()),
             *("--heartbeat-interval", str(HEARTBEAT_S), "--worker-grace", str(GRACE_S)),
             **{"RTS_MAX_ATTEMPTS": str(MAX_ATTEMPTS), "GA_EPOCH_INTERVAL": "0"},
             **self.clock.environment(),
             **self._settings,
         )
-        return self.master
 
-    def keep_master(self) -> None:
-        """Start the master again if it ended and should not have: its store could not be opened then, say."""
+    def keep_masters(self) -> None:
+        """Start each master again that ended and should not have: its store could not be opened then, say."""
         with self._starting:
-            if not self.master_held_down and self.master.process.poll() is not None:
-                self.start_master()
+            for master in self.masters:
+                if not master.held_down and master.rts.process.poll() is not None:
+                    master.start()
+
+    def in_office(self, timeout_s: float = 60.0) -> MasterUnderTest:
+        """The master that takes calls, once there is one."""
+
+        def serving() -> MasterUnderTest | None:
+            self.keep_masters()
+            return next((master for master in self.masters if master.serves()), None)
+
+        found = until(serving, timeout_s, "a master in office")
+        assert found is not None
+        return found
+
+    def settled(self, timeout_s: float = 60.0) -> MasterUnderTest:
+        """The master in office, once every other one stands by."""
+
+        def all_but_one_wait() -> MasterUnderTest | None:
+            found = self.in_office(timeout_s)
+            waiting = all(master.stands_by() for master in self.masters if master is not found)
+            return found if waiting else None
+
+        found = until(all_but_one_wait, timeout_s, "one master in office, the others standing by")
+        assert found is not None
+        return found
 
     def client(self, **options: Any) -> MasterClient:
         """A client that goes straight to the master."""
@@ -143,6 +231,7 @@ class FaultCluster:
     def ready(self, timeout_s: float = 60.0) -> None:
         """Return when every worker is active."""
         with self.client() as client:
+            self.settled(timeout_s)
             for worker in self.workers:
                 until(lambda w=worker: self.state(client, w) == "active", timeout_s, f"{worker.id} is active")
 
@@ -157,10 +246,12 @@ class FaultCluster:
         return workers
 
     def stop(self) -> None:
-        """Stop the workers, then the master, gracefully; each has to say that it went well."""
+        """Stop the workers, then who stands by, then the master; each has to say that it went well."""
         for worker in self.workers:
             assert worker.process.stop(40.0) == 0, worker.process.said()[-2000:]
-        assert self.master.stop(30.0) == 0, self.master.said()[-2000:]
+        last = self.settled()
+        for master in sorted(self.masters, key=lambda master: master is last):
+            assert master.rts.stop(30.0) == 0, master.rts.said()[-2000:]
 
     def leftovers(self) -> list[str]:
         """Processes of tasks that are still there."""
@@ -175,7 +266,8 @@ class FaultCluster:
         """End everything, whatever state it is in."""
         for worker in self.workers:
             worker.end()
-        end_for_good(self.master)
+        for master in self.masters:
+            end_for_good(master.rts)
 
     def __enter__(self) -> Self:
         return self

@@ -64,21 +64,23 @@ class Faults:
         """SIGKILL; started again after a while, and again if it cannot start yet."""
         measured = self._begin("master killed", "master")
         logs = [(worker.log, size(worker.log)) for worker in self._cluster.workers]
+        (master,) = self._cluster.masters
         with self._cluster.master_stays:
-            self._cluster.master_held_down = True
-            self._cluster.master.kill()
+            master.held_down = True
+            master.rts.kill()
         noticed = [said_after(*log, "no session") for log in logs]
         measured.detect_s = seconds_until(
             lambda: any(said() for said in noticed), PATIENCE_S, "a worker notices"
         )
         time.sleep(hold_s)
-        self._cluster.master_held_down = False
-        self._cluster.keep_master()
-        return self._recovered(measured, self._serves)
+        master.held_down = False
+        self._cluster.keep_masters()
+        return self._recovered(measured, self.serves)
 
     def store_blocked(self, hold_s: float) -> Measured:
-        """Another program holds the store's lock."""
-        return self._store("store locked", hold_s, self._cluster.store.block, self._cluster.store.unblock)
+        """The store answers nobody, for a reason of its kind."""
+        store = self._cluster.store
+        return self._store(store.blocked, hold_s, store.block, store.unblock)
 
     def store_full(self, hold_s: float) -> Measured:
         """No file of the master can grow."""
@@ -93,7 +95,7 @@ class Faults:
         self._cluster.clock.set(ahead_s)
         time.sleep(hold_s)
         self._cluster.clock.set(0)
-        return self._recovered(measured, self._serves)
+        return self._recovered(measured, self.serves)
 
     # ---- a worker and its network ----
 
@@ -227,7 +229,7 @@ class Faults:
             time.sleep(hold_s)
         finally:
             give()
-        return self._recovered(measured, self._serves)
+        return self._recovered(measured, self.serves)
 
     def _begin(self, kind: str, target: str) -> Measured:
         return Measured(kind, target, time.monotonic())
@@ -266,8 +268,9 @@ class Faults:
     def _until(self, condition: Callable[[], Any], what: str) -> float:
         return seconds_until(condition, PATIENCE_S, what)
 
-    def _serves(self) -> bool:
-        self._cluster.keep_master()
+    def serves(self) -> bool:
+        """Whether a task is accepted at present."""
+        self._cluster.keep_masters()
         try:
             self.submit()
         except ClientError:
@@ -277,8 +280,9 @@ class Faults:
     def _refuses(self) -> bool:
         try:
             self.submit()
-        except MasterUnreachableError:
-            return True
+        except MasterUnreachableError as error:
+            # A standby refuses, too, but has no reason to name a time.
+            return error.retry_after_s > 0.0
         except CallTimeoutError:
             pass
         return False

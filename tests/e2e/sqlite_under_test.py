@@ -19,6 +19,10 @@ class SqliteUnderTest:
     directory : Path
     """
 
+    masters = 1
+    blocked = "store locked"
+    can_fill = True
+
     def __init__(self, directory: Path) -> None:
         self.path = directory / "rts.db"
         self._full = 0

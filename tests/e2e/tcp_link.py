@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Self
 
 from rts_processes import free_port
@@ -154,3 +154,43 @@ class TcpLink:
             await sink.drain()
         if sink.can_write_eof():
             sink.write_eof()
+
+
+class TcpLinks:
+    """A link to each of several targets, which fare alike; `address` names all, with commas between."""
+
+    def __init__(self, targets: str) -> None:
+        self._links = [TcpLink(target) for target in targets.split(",")]
+        self.address = ",".join(link.address for link in self._links)
+
+    def cut(self) -> None:
+        """Lose every packet until `heal`."""
+        self._each(TcpLink.cut)
+
+    def refuse(self) -> None:
+        """Reset every connection and refuse new ones."""
+        self._each(TcpLink.refuse)
+
+    def strand(self) -> None:
+        """Lose every packet of the present connections for ever."""
+        self._each(TcpLink.strand)
+
+    def half_close(self) -> None:
+        """Tell the targets that nothing more comes on the present connections."""
+        self._each(TcpLink.half_close)
+
+    def delay(self, seconds: float) -> None:
+        """Hold each piece back for so long."""
+        self._each(lambda link: link.delay(seconds))
+
+    def heal(self) -> None:
+        """Pass everything at once again, except what was stranded."""
+        self._each(TcpLink.heal)
+
+    def close(self) -> None:
+        """Reset every connection and end the threads."""
+        self._each(TcpLink.close)
+
+    def _each(self, action: Callable[[TcpLink], None]) -> None:
+        for link in self._links:
+            action(link)

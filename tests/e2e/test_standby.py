@@ -111,6 +111,13 @@ def test_a_standby_says_who_is_in_office_and_clients_find_it(cluster: Cluster) -
         pytest.raises(MasterUnreachableError, match=f"stands by.*{first}"),
     ):
         client.stats()
+    # Also a client that repeats nothing is not bound to a standby.
+    with MasterClient(f"{second},{first}", retry_for_s=0.0) as client:
+        with pytest.raises(MasterUnreachableError) as refused:
+            client.stats()
+        # Who reads where to go has nothing to wait for.
+        assert refused.value.retry_after_s == 0.0
+        assert client.stats().queued == 0
     with MasterClient(f"{second},{first}") as client:
         assert client.submit(TaskSpec("true", task_id="found")).task_id == "found"
         assert client.wait(["found"], timeout_s=60.0)[0].state == "completed"

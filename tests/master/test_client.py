@@ -386,6 +386,21 @@ def test_a_pause_is_at_least_as_long_as_the_master_asks() -> None:
     assert told.value.retry_after_s == 1.0
 
 
+@pytest.mark.parametrize("last", [_Away, _AwayFor])
+def test_a_standbys_refusal_does_not_hide_what_the_master_in_office_said(last: type[_Away]) -> None:
+    attempts = Attempts(timeout_s=5.0, retry_for_s=5.0)
+    attempts.after(_AwayFor())
+    attempts._give_up = 0.0
+    with pytest.raises(MasterUnreachableError) as told:
+        attempts.after(last())
+    assert told.value.retry_after_s == 1.0
+    attempts.answered()
+    attempts._give_up = 0.0
+    with pytest.raises(MasterUnreachableError, match="away") as told:
+        attempts.after(_Away())
+    assert told.value.retry_after_s == 0.0
+
+
 @pytest.fixture
 def free_address() -> str:
     import socket

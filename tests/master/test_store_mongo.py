@@ -6,7 +6,7 @@ import asyncio
 import datetime
 import math
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import pymongo
@@ -28,6 +28,7 @@ from master.store.base import (
 )
 from master.store.choose import without_secrets
 from master.store.mongo import MongoStore
+from master.store.mongo_lease import Lease
 from master.store.reader import reader
 from rtscore import DEFAULT_TAU
 
@@ -111,6 +112,32 @@ async def test_a_master_that_renews_keeps_its_lease(mongo_uri: str) -> None:
             with pytest.raises(StoreInUseError, match="in use by another master") as refused:
                 await second.open()
         assert refused.value.address == "10.0.0.5:7070"
+        await first.commit([insert("a")])
+
+
+async def test_a_server_that_answers_late_makes_no_holder_dead(
+    mongo_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(mongo_uri) as first:
+        stalled = ExitStack()
+        reads = 0
+        read = Lease.read
+
+        async def late(lease: Lease) -> dict[str, Any]:
+            nonlocal reads
+            reads += 1
+            if reads == 1:
+                # Whoever waits for an answer of the server, the holder waits for one as well.
+                stalled.enter_context(asleep(first))
+            seen = await read(lease)
+            if reads == 2:
+                await asyncio.sleep(3.0 * PERIOD_S)
+                stalled.close()
+            return seen
+
+        monkeypatch.setattr(Lease, "read", late)
+        with pytest.raises(StoreInUseError):
+            await new_store(mongo_uri).open()
         await first.commit([insert("a")])
 
 

@@ -6,9 +6,11 @@ import random
 import socket
 
 import grpc
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 from worker_peer import ScriptedMaster, agent, config, task, until
 
 from worker.session import Backoff
@@ -52,6 +54,21 @@ async def test_worker_goes_to_the_next_master(master, tmp_path):
     )
     async with agent(settings):
         await until(lambda: master.hellos)
+
+
+async def test_each_of_several_masters_is_tried_as_often_as_if_it_were_the_only_one(
+    master, tmp_path, monkeypatch
+):
+    longest_s = 0.4
+    monkeypatch.setattr("worker.session._LONGEST_DELAY_S", longest_s)
+    master.refuses_with = grpc.StatusCode.INVALID_ARGUMENT
+    several = msgspec.structs.replace(config(master, tmp_path), masters=(master.address, master.address))
+    with capture_logs() as logs:
+        async with agent(several):
+            await until(lambda: master.calls == 5)
+    delays = [entry["retry_in_s"] for entry in logs if entry["event"] == "no session"]
+    assert len(delays) >= 4
+    assert all(delay <= longest_s / 2 for delay in delays)
 
 
 async def test_closed_session_is_opened_again(master, tmp_path):
