@@ -14,6 +14,7 @@ from master.config import split_address
 from master.errors import (
     InvalidRequestError,
     MasterError,
+    StoppingError,
     StoreUnavailableError,
     UnknownTaskError,
     UnsupportedError,
@@ -227,7 +228,8 @@ class Agents(cluster_pb2_grpc.MasterWorkerServicer):
             effects = await self._master.apply(convert.finished(request.worker_id, request))
             if not any(isinstance(effect, EndAttempt) for effect in effects):
                 return await self._not_held(request)
-        except StoreUnavailableError:
+        except (StoreUnavailableError, StoppingError):
+            # Not a no: the agent would forget a result that the next master may record.
             raise
         except MasterError as error:
             return cluster_pb2.Ack(success=False, message=str(error))

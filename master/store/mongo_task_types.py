@@ -17,7 +17,15 @@ from pymongo.errors import PyMongoError
 from master.errors import StoreUnavailableError
 from master.store.base import StoreOpenError
 from master.store.choose import without_secrets
-from master.store.mongo import ANSWER_S, DEFAULT_DATABASE, LEASE_PERIOD_S, READ_S, SELECTION_S, MongoStore
+from master.store.mongo import (
+    ANSWER_S,
+    DEFAULT_DATABASE,
+    LEASE_PERIOD_S,
+    READ_S,
+    SELECTION_S,
+    MongoStore,
+    wrong_uri,
+)
 from master.store.mongo_documents import TASKS, Document
 from master.store.mongo_lease import brief
 from master.store.task_types import TypedTask
@@ -82,7 +90,7 @@ def open_mongo_task_types(uri: str, *, write: bool) -> Iterator[MongoTaskTypes]:
                 appname="rtscore",
             )
         except (PyMongoError, ValueError) as error:
-            raise StoreOpenError(f"the MongoDB URI cannot be used: {error}") from None
+            raise wrong_uri(error) from None
         with client:
             try:
                 client.admin.command("ping")
