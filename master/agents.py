@@ -138,9 +138,12 @@ class _Agent:
                 log.warning("cancellation not delivered", worker=self.worker_id, error=self._sentence(error))
                 await asyncio.sleep(CANCEL_PAUSE_S * 2.0**attempt_number)
                 continue
-            # No: it does not run there, which ends it as well.
-            reason = "cancelled" if ack.success else f"the worker does not run it: {ack.message}"
-            self._report(AttemptFinished(self.worker_id, attempt, success=False, reason=reason))
+            # What has no number the agent named and the core did not know: there is nothing to end, and the
+            # core would take it for an attempt of that task that it has placed there since.
+            if attempt.attempt:
+                # No: it does not run there, which ends it as well.
+                reason = "cancelled" if ack.success else f"the worker does not run it: {ack.message}"
+                self._report(AttemptFinished(self.worker_id, attempt, success=False, reason=reason))
             return
 
     def _report(self, event: AttemptRefused | AttemptStarted | AttemptFinished) -> None:

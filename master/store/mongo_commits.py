@@ -154,7 +154,7 @@ class Commits:
         self._untold = None
 
     async def settle(self) -> Group | None:
-        """Find out what is in doubt, finish what is made; the group whose caller was not told of it, if any."""
+        """Settle what is in doubt, finish what is made; the group whose caller was not told, if any."""
         if self._in_doubt:
             document = await self._lease.read()
             if document.get("fence") != self._lease.fence:
