@@ -106,12 +106,26 @@ def _lease(uri: str) -> Iterator[None]:
     thread = threading.Thread(target=loop.run_forever, name="lease", daemon=True)
     thread.start()
     store = MongoStore(uri, lease_period_s=LEASE_PERIOD_S)
+
+    openings: list[asyncio.Task[None]] = []
+
+    async def begin() -> None:
+        openings.append(asyncio.create_task(store.open()))
+        await openings[0]
+
+    async def end() -> None:
+        # Amid its wait for a dead master's lease somebody may have interrupted us.
+        for opening in openings:
+            opening.cancel()
+            await asyncio.wait([opening])
+        await store.close()
+
     try:
-        asyncio.run_coroutine_threadsafe(store.open(), loop).result()
         try:
+            asyncio.run_coroutine_threadsafe(begin(), loop).result()
             yield
         finally:
-            asyncio.run_coroutine_threadsafe(store.close(), loop).result()
+            asyncio.run_coroutine_threadsafe(end(), loop).result()
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
