@@ -58,7 +58,8 @@ class _Agent:
         self.address = address
         self._master = master
         self._forget = forget
-        self._channel = grpc.aio.insecure_channel(address)
+        # Without the scheme gRPC would take a host for one, as in unix:7070, a socket of this machine.
+        self._channel = grpc.aio.insecure_channel(f"dns:///{address}")
         self._stub = cluster_pb2_grpc.MasterWorkerStub(self._channel)
         self._calls: set[asyncio.Task[None]] = set()
         self._assigning: dict[str, asyncio.Task[None]] = {}
@@ -293,7 +294,7 @@ def _check_address(address: str) -> None:
     except ValueError as error:
         raise InvalidRequestError("worker_ip", f"{address[:64]!r} came; {error}") from None
     if "/" in host:
-        # gRPC would read a scheme in it, and dial a socket of this machine.
+        # No host has one.
         raise InvalidRequestError("worker_ip", f"{address[:64]!r} came; host:port is allowed")
 
 

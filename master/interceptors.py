@@ -54,8 +54,13 @@ _CODES: dict[type[MasterError], grpc.StatusCode] = {
 }
 
 # What clearly passes by itself, and after how many seconds it is worth another try: the journal tries at most
-# two seconds apart, and a restart takes about one.
-_RETRY_AFTER_S: dict[type[MasterError], int] = {StoreUnavailableError: 1, StoppingError: 1}
+# two seconds apart, and a restart takes about one; a worker comes back, or its tasks go elsewhere. It also
+# tells a client that the master is there.
+_RETRY_AFTER_S: dict[type[MasterError], int] = {
+    StoreUnavailableError: 1,
+    StoppingError: 1,
+    WorkerUnreachableError: 1,
+}
 
 # A status travels in headers, and a client refuses those of more than 8 KiB: it would read of that instead.
 SENTENCE = 500
@@ -97,7 +102,7 @@ async def _refuse(context: Context, error: Exception, method: str) -> NoReturn:
     if isinstance(error, MasterError):
         code = _CODES[type(error)]
         if isinstance(error, (UnauthenticatedError, PermissionDeniedError)):
-            log.warning("call refused", method=method, peer=context.peer(), reason=str(error))
+            log.warning("call refused", method=method, peer=context.peer(), reason=_short(error))
         await _abort(context, code, _short(error), _details(error, code))
     if isinstance(error, (grpc.RpcError, grpc.aio.AbortError)):
         raise error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -24,7 +23,7 @@ class LogRelay:
     def __init__(self) -> None:
         self._sessions: dict[str, Ask] = {}
         self._feeds: dict[str, dict[AttemptId, Feed]] = {}
-        self._numbers = itertools.cycle(range(1, 2**32))
+        self._numbers = _numbers()
         self.readers = 0
 
     @contextmanager
@@ -101,3 +100,9 @@ class LogRelay:
     def _expect_nothing(self, worker_id: str) -> None:
         for feed in self._feeds.get(worker_id, {}).values():
             feed.disconnected()
+
+
+def _numbers() -> Iterator[int]:
+    # Not itertools.cycle, which keeps what it has counted.
+    while True:
+        yield from range(1, 2**32)

@@ -259,8 +259,9 @@ class Master:
         refused: Mapping[str, MasterError],
         outcomes: list[StoredTask | MasterError],
     ) -> None:
-        # The room of those to come is kept for them, also from callers that get in between.
-        later = [submission.user_id for submission in submissions]
+        # The room of those to come is kept for them, also from callers that get in between. Where something
+        # is refused for a limit nothing new comes.
+        later = [] if refused else [submission.user_id for submission in submissions]
         self.cluster.admission.promise(later)
         try:
             for begin in range(0, len(submissions), SLICE):

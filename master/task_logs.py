@@ -51,7 +51,7 @@ class TaskLogs:
         LimitReachedError
             When too many read already.
         WorkerUnreachableError
-            When the task runs and its worker does not answer; a follower waits for that one.
+            When the task runs and its worker does not answer; a follower waits for one with sessions.
         """
         with self._relay.reader():
             writer = LogWriter(request, write, self._master.clock)

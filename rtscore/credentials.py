@@ -21,7 +21,7 @@ MAX_TOKEN_LENGTH = 4096
 
 
 class Tls(msgspec.Struct, frozen=True, kw_only=True):
-    """The files of an encrypted connection, PEM each; read anew for every connection that is set up.
+    """The files of an encrypted connection, PEM each; read anew for every channel that is made.
 
     Parameters
     ----------

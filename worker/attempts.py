@@ -158,6 +158,7 @@ class Attempts:
                 self._refuse(key, f"the command could not be started: {error}")
                 return
             except asyncio.CancelledError:
+                self._reads.forget(key)
                 if attempt.cancelled:
                     self._refuse(key, "cancelled before it was started")
                     return

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
+import structlog
 from peers import SessionWorker, config, refusal, serving, until
 from secured import guarded, shows
 
@@ -200,3 +201,11 @@ async def test_without_tokens_everyone_may_do_everything(tmp_path: Path) -> None
         assert (await stub.GetTask(scheduler_pb2.TaskRef(task_id="a"))).spec.user_id == "alice"
         assert len((await stub.ListTasks(scheduler_pb2.ListTasksRequest())).tasks) == 2
         await stub.DrainWorker(scheduler_pb2.DrainWorkerRequest(worker_id="w1", drain=True))
+
+
+async def test_what_is_refused_is_logged_in_a_sentence_however_long_it_was(tmp_path: Path) -> None:
+    async with guarded(tmp_path) as (_, stub, _channel):
+        with structlog.testing.capture_logs() as logs:
+            await refusal(stub.SubmitTask(spec("t", "x" * 100_000), **shows("alice")))
+    (said,) = [line for line in logs if line["event"] == "call refused"]
+    assert len(said["reason"]) < 1000

@@ -108,6 +108,19 @@ async def test_batches_that_come_at_once_do_not_exceed_the_limit_together(
         assert more == [0] * 6, "nothing is promised to anybody any more"
 
 
+async def test_a_batch_that_is_refused_keeps_no_room_from_others(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(master.runner, "SLICE", 2)
+    async with serving(config(tmp_path, max_queued=5)) as (server, _):
+        many = [Submission(f"m-{k}", command="true") for k in range(8)]
+        answers = await asyncio.gather(
+            *map(server.master.submit, (many, [Submission("one", command="true")]))
+        )
+        assert [isinstance(answer, StoredTask) for answer in answers[0]] == [False] * 8
+        assert isinstance(answers[1][0], StoredTask)
+
+
 def test_a_task_that_is_queued_again_counts_and_is_not_refused() -> None:
     world = World(max_queued=1)
     world.worker("w")

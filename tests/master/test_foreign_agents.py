@@ -17,7 +17,7 @@ from foreign_agent import first, method, text
 from peers import config, serving, until
 
 from master.events import Drain
-from rtscore.rpc import cluster_pb2, scheduler_pb2
+from rtscore.rpc import cluster_pb2, cluster_pb2_grpc, scheduler_pb2
 
 Ref, Spec = scheduler_pb2.TaskRef, scheduler_pb2.TaskSpec
 COMPLETED, FAILED, RUNNING = scheduler_pb2.COMPLETED, scheduler_pb2.FAILED, scheduler_pb2.RUNNING
@@ -276,3 +276,34 @@ async def test_a_registration_without_an_address_to_dial_is_answered_with_no(
         assert not first(answer, 1, 0)
         assert "worker_ip" in first(answer, 2).decode()
         assert server.master.cluster.workers() == []
+
+
+async def test_an_agent_at_a_host_that_is_called_like_a_scheme_is_no_socket_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = []
+
+    class Local(cluster_pb2_grpc.MasterWorkerServicer):
+        async def AssignTask(self, request: Any, context: Any) -> cluster_pb2.TaskAck:  # type: ignore[override]
+            asked.append(request)
+            return cluster_pb2.TaskAck(success=True)
+
+    local = grpc.aio.server()
+    cluster_pb2_grpc.add_MasterWorkerServicer_to_server(Local(), local)
+    local.add_insecure_port("unix:7070")
+    await local.start()
+    try:
+        async with (
+            serving(config(tmp_path)) as (server, stub),
+            grpc.aio.insecure_channel(server.address) as raw,
+        ):
+            info = text(1, "a1") + text(2, "unix:7070") + foreign_agent.real(3, 1.0)
+            assert first(await raw.unary_unary(method("RegisterWorker"))(info), 1, 0)
+            await stub.SubmitTask(scheduler_pb2.TaskSpec(task_id="t", command="true", cpu=1.0))
+            await until(
+                lambda: "did not answer" in server.master.cluster.task("t").status.reason or asked, 30
+            )
+            assert not asked
+    finally:
+        await local.stop(None)

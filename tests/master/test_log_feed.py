@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import tracemalloc
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from master.log_feed import KEEP_BYTES, KEEP_RUNS, PIECE_BYTES, Feed
+from master.log_relay import LogRelay
 
 
 class Worker:
@@ -118,3 +120,17 @@ def test_a_reader_gets_every_byte_that_is_kept_in_order_and_the_number_of_all_ot
             got += piece.content
     assert position == feed.end
     assert missed + len(got) == feed.end
+
+
+def test_numbers_of_reads_cost_nothing_once_they_are_used() -> None:
+    """A follower of a busy command uses a hundred of them a second."""
+    numbers = LogRelay()._numbers
+    next(numbers)
+    tracemalloc.start()
+    try:
+        for _ in range(100_000):
+            next(numbers)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 100_000

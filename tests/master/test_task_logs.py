@@ -13,6 +13,8 @@ from peers import SessionWorker, UnaryAgent, config, ref, refusal, serving, unti
 
 import master.log_relay
 import master.task_logs
+from master.cli.connect import connect
+from master.cli.failure import CommandError
 from master.log_feed import KEEP_BYTES
 from rtscore.rpc import cluster_pb2, scheduler_pb2
 
@@ -145,6 +147,19 @@ async def test_a_worker_that_does_not_send_output_is_named(
         assert "w1" in error.details()
         await until(lambda: server.sessions.logs.readers == 0)
         assert server.sessions.logs._feeds == {}
+
+
+async def test_a_person_is_told_of_the_worker_and_not_that_no_master_answers(tmp_path: Any) -> None:
+    async with running(tmp_path) as (server, _, worker, _task):
+        await worker.close()
+        await until(lambda: not server.sessions.logs.is_connected("w1"))
+
+        def read() -> None:
+            with connect(server.address) as client:
+                list(client.log_pieces("t"))
+
+        with pytest.raises(CommandError, match="worker w1, which runs it, is not connected"):
+            await asyncio.to_thread(read)
 
 
 async def test_who_waits_for_output_is_told_when_the_connection_breaks(tmp_path: Any) -> None:

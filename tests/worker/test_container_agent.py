@@ -47,6 +47,7 @@ async def test_attempt_that_is_cancelled_while_its_image_is_pulled_is_denied(
             master.cancel("t")
             await until(lambda: master.refused)
             assert master.refused == {("t", 1): "cancelled before it was started"}
+            assert (await master.read_log("t")).unknown, "nothing is kept of it"
             # Does not wait for the registry either.
             running.stop()
             await until(lambda: master.goodbyes)

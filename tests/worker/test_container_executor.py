@@ -7,15 +7,17 @@ import contextlib
 import functools
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from container_engine import IMAGE, OWN_COMMAND, WITHOUT_SHELL, Registry, TestEngine
 from worker_peer import until
 
+from worker.executors import container, container_execution
 from worker.executors.base import Assignment, AttemptKey
 from worker.executors.container import ContainerExecutor
-from worker.executors.engine import Engine, EngineError
+from worker.executors.engine import Connection, Engine, EngineError
 
 # What the kernel says of a limit, on either version of its interface.
 MEMORY = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes || cat /sys/fs/cgroup/memory.max"
@@ -346,3 +348,73 @@ def test_share_of_a_gpu_asks_for_the_devices(executor):
 
 def _threads(name: str) -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith(name)]
+
+
+async def test_time_that_the_removal_takes_is_not_the_commands(executor, monkeypatch):
+    removed_at = []
+    remove = Connection.remove
+
+    def slow(self, container_id):
+        removed_at.append(time.time())
+        time.sleep(0.1)
+        remove(self, container_id)
+
+    monkeypatch.setattr(Connection, "remove", slow)
+    ended = await outcome(executor, "true")
+    assert ended.finished_at <= removed_at[0]
+    assert ended.runtime_s < removed_at[0] - ended.started_at + 0.05
+
+
+async def test_connection_that_is_reset_loses_output_and_not_the_container(executor, engine, monkeypatch):
+    attach = Connection.attach
+
+    def torn(self, container_id):
+        yield next(attached[container_id])
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    attached = {}
+
+    def attach_and_tear(self, container_id):
+        attached[container_id] = attach(self, container_id)
+        return torn(self, container_id)
+
+    monkeypatch.setattr(Connection, "attach", attach_and_tear)
+    ended = await outcome(executor, "echo before; sleep 0.1; exit 7")
+    assert (ended.exit_code, ended.reason) == (7, "exit code 7")
+    assert ended.output.startswith(b"before\n[the container engine went away")
+    assert not engine.containers()
+
+
+async def test_sweep_without_a_thread_is_put_off(executor, monkeypatch):
+    def none_left(*_):
+        raise OSError("no thread")
+
+    monkeypatch.setattr(container, "in_thread", none_left)
+    assert await executor.sweep() == 0
+
+
+async def test_start_that_fails_in_any_way_is_forgotten(executor, monkeypatch):
+    def nonsense(*_):
+        raise ValueError("no JSON")
+
+    monkeypatch.setattr(Connection, "has_image", nonsense)
+    with pytest.raises(ValueError, match="no JSON"):
+        await executor.start(assignment("true"))
+    assert not executor._live
+
+
+async def test_container_is_killed_once_there_is_a_thread_for_it(executor, monkeypatch):
+    in_thread, refusals = container_execution.in_thread, []
+
+    def at_first_none(call, name):
+        if len(refusals) < 2:
+            refusals.append(name)
+            raise OSError("no thread")
+        return in_thread(call, name)
+
+    execution = await executor.start(assignment("sleep 300"))
+    monkeypatch.setattr(container_execution, "in_thread", at_first_none)
+    execution.stop("cancelled")
+    ended = await execution.wait()
+    assert refusals == ["terminate", "kill"]
+    assert (ended.exit_code, ended.reason) == (137, "cancelled")

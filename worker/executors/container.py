@@ -124,7 +124,7 @@ class ContainerExecutor:
             execution = ContainerExecution(
                 self._engine, started, assignment, self._log_limit_bytes, self._kill_grace_s
             )
-        except (asyncio.CancelledError, OSError):
+        except BaseException:
             del self._live[key]
             given_up.set()
             if begun is not None:
@@ -145,7 +145,7 @@ class ContainerExecutor:
         """Remove containers that outlived their attempt; returns how many that was."""
         try:
             return await in_thread(self._sweep, "sweep containers")
-        except EngineError as error:
+        except OSError as error:
             _log.warning("containers not swept", error=str(error))
             return 0
 

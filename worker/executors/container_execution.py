@@ -64,6 +64,9 @@ class ContainerExecution:
         self._kill_grace_s = kill_grace_s
         self._stop_reason = ""
         self._killed_at = 0.0
+        self._finished_at = 0.0
+        self._runtime_s = 0.0
+        self._cut = False
         self._timers: list[asyncio.TimerHandle] = []
         self._loop = asyncio.get_running_loop()
         self._cpu_seconds = 0.0
@@ -101,7 +104,10 @@ class ContainerExecution:
         if self.ended.done() or self._stop_reason:
             return
         self._stop_reason = reason
-        in_thread(self._terminate, "terminate")
+        try:
+            in_thread(self._terminate, "terminate")
+        except OSError as error:
+            self._warn("SIGTERM not sent", error)
         self._timers.append(self._loop.call_later(self._kill_grace_s, self.kill))
 
     def kill(self) -> None:
@@ -109,7 +115,11 @@ class ContainerExecution:
         if not self.ended.done():
             self._killed_at = self._killed_at or time.monotonic()
             self._stop_reason = self._stop_reason or "killed by the worker"
-            in_thread(self._kill, "kill")
+            try:
+                in_thread(self._kill, "kill")
+            except OSError as error:
+                self._warn("SIGKILL not sent", error)
+                self._timers.append(self._loop.call_later(_RETRY_S, self.kill))
 
     async def wait(self) -> Outcome:
         """Return the outcome once the container has ended and is removed."""
@@ -148,11 +158,16 @@ class ContainerExecution:
         with suppress(OSError, RuntimeError):
             watch = OomWatch(self._started.cgroup) if self._started.cgroup is not None else None
         try:
-            for piece in self._started.stream:
-                self._add(piece)
+            try:
+                for piece in self._started.stream:
+                    self._add(piece)
+            except OSError as error:
+                # Over TCP a connection may also be reset.
+                self._lost(error)
             # Usually the container's end, and the group is still there.
             _ = self.cpu_seconds
             end, trouble = self._end()
+            self._finished()
             return self._outcome(end, trouble, end.out_of_memory or (watch is not None and watch.seen))
         finally:
             if watch is not None:
@@ -160,11 +175,12 @@ class ContainerExecution:
 
     def _end(self) -> tuple[ContainerEnd, str]:
         """Wait for the end and remove the container; how it ended, or why that is not known."""
-        warned = False
         while True:
             try:
                 with self._engine.connect() as connection:
                     end = connection.wait(self._started.id)
+                    # To remove it takes an engine seconds at times, which are not the command's.
+                    self._finished()
                     self._remove(connection)
                 return end, ""
             except GoneError:
@@ -173,13 +189,21 @@ class ContainerExecution:
                 killed_at = self._killed_at
                 if killed_at and time.monotonic() - killed_at > _GIVE_UP_S:
                     return ContainerEnd(137, False, ""), f"the container could not be ended: {error}"
-                if not warned:
-                    self._warn("container not followed", error)
-                    self._add(_CUT)
-                    warned = True
+                self._lost(error)
             time.sleep(_RETRY_S)
             if self._killed_at:
                 self._kill()
+
+    def _finished(self) -> None:
+        if not self._finished_at:
+            self._finished_at = time.time()
+            self._runtime_s = time.monotonic() - self._started.started_monotonic
+
+    def _lost(self, error: OSError) -> None:
+        if not self._cut:
+            self._cut = True
+            self._warn("container not followed", error)
+            self._add(_CUT)
 
     def _add(self, piece: bytes) -> None:
         added = threading.Event()
@@ -211,13 +235,13 @@ class ContainerExecution:
             success=not self._stop_reason and not reason,
             exit_code=end.exit_code,
             started_at=self._started.started_at,
-            finished_at=time.time(),
-            runtime_s=time.monotonic() - self._started.started_monotonic,
+            finished_at=self._finished_at,
+            runtime_s=self._runtime_s,
             output=output,
             reason=self._stop_reason or reason,
             output_offset=offset,
         )
 
-    def _warn(self, event: str, error: EngineError) -> None:
+    def _warn(self, event: str, error: OSError) -> None:
         key = self._assignment.key
         _log.warning(event, task_id=key.task_id, attempt=key.attempt, error=str(error))
