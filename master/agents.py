@@ -14,6 +14,7 @@ from master.config import split_address
 from master.errors import (
     InvalidRequestError,
     MasterError,
+    StoppingError,
     StoreUnavailableError,
     UnknownTaskError,
     UnsupportedError,
@@ -138,9 +139,12 @@ class _Agent:
                 log.warning("cancellation not delivered", worker=self.worker_id, error=self._sentence(error))
                 await asyncio.sleep(CANCEL_PAUSE_S * 2.0**attempt_number)
                 continue
-            # No: it does not run there, which ends it as well.
-            reason = "cancelled" if ack.success else f"the worker does not run it: {ack.message}"
-            self._report(AttemptFinished(self.worker_id, attempt, success=False, reason=reason))
+            # What has no number the agent named and the core did not know: there is nothing to end, and the
+            # core would take it for an attempt of that task that it has placed there since.
+            if attempt.attempt:
+                # No: it does not run there, which ends it as well.
+                reason = "cancelled" if ack.success else f"the worker does not run it: {ack.message}"
+                self._report(AttemptFinished(self.worker_id, attempt, success=False, reason=reason))
             return
 
     def _report(self, event: AttemptRefused | AttemptStarted | AttemptFinished) -> None:
@@ -228,7 +232,8 @@ class Agents(cluster_pb2_grpc.MasterWorkerServicer):
             effects = await self._master.apply(convert.finished(request.worker_id, request))
             if not any(isinstance(effect, EndAttempt) for effect in effects):
                 return await self._not_held(request)
-        except StoreUnavailableError:
+        except (StoreUnavailableError, StoppingError):
+            # Not a no: the agent would forget a result that the next master may record.
             raise
         except MasterError as error:
             return cluster_pb2.Ack(success=False, message=str(error))

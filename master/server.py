@@ -21,7 +21,7 @@ from master.agents import Agents
 from master.authentication import Authentication
 from master.cluster import Cluster
 from master.config import ConfigError, MasterConfig, refuse_open_address, split_address
-from master.errors import MasterError, StoppingError
+from master.errors import MasterError, StoppingError, StoreUnavailableError
 from master.interceptors import Errors
 from master.learning import Learning
 from master.log_output import configure_logging
@@ -30,7 +30,7 @@ from master.runner import Master
 from master.service import SchedulerService
 from master.sessions import Sessions
 from master.standby import Standby
-from master.store.base import StoreInUseError
+from master.store.base import StoreInUseError, StoreOpenError
 from master.store.choose import is_mongo, make_store, without_secrets
 from master.task_logs import TaskLogs
 from master.timed import TimedScheduler
@@ -137,8 +137,10 @@ class MasterServer:
             if self.learning is not None:
                 await self.learning.start()
             await self._listen()
-        except BaseException:
+        except BaseException as error:
             await self.stop()
+            if isinstance(error, StoreUnavailableError):
+                raise StoreOpenError(str(error)) from error
             raise
         log.info(
             "master serves",

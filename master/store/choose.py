@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from master.store.base import Store, StoreOpenError
 from master.store.sqlite import SqliteStore
 
@@ -17,8 +15,9 @@ def without_secrets(target: str) -> str:
     """The setting of a store as it may be shown: without user, password and options."""
     if not is_mongo(target):
         return target
-    parts = urlsplit(target)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    # The driver takes a password with # or / in it, where a parser of URLs sees the end of the host.
+    scheme, _, rest = target.partition("://")
+    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 
 
 def make_store(target: str, lease_period_s: float) -> Store:

@@ -22,7 +22,14 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from pymongo import AsyncMongoClient
-from pymongo.errors import ConnectionFailure, DuplicateKeyError, OperationFailure, PyMongoError
+from pymongo.errors import (
+    ConnectionFailure,
+    DuplicateKeyError,
+    ExecutionTimeout,
+    OperationFailure,
+    PyMongoError,
+    WTimeoutError,
+)
 
 from master.errors import StoreUnavailableError
 from master.events import Write
@@ -49,7 +56,7 @@ LEASE_PERIOD_S = 2.0
 SELECTION_S = 2.0
 ANSWER_S = 5.0
 READ_S = 30.0
-"""A count of millions may take long; reads have a client of their own, with this for `ANSWER_S`."""
+"""A count or an index of millions may take long; a client of their own has this for `ANSWER_S`."""
 
 MASTER = "MASTER"
 PIECES = "MASTER_COMMITS"
@@ -103,7 +110,16 @@ def connect(uri: str, answer_s: float) -> tuple[AsyncMongoClient[Document], Data
         )
         return client, client.get_default_database(DEFAULT_DATABASE)
     except (PyMongoError, ValueError) as error:
-        raise StoreOpenError(f"the MongoDB URI of the store cannot be used: {error}") from None
+        raise wrong_uri(error) from None
+
+
+def wrong_uri(error: Exception) -> StoreOpenError:
+    """What to tell of a URI that the driver refuses."""
+    why = str(error)
+    if "@" in why:
+        # It took a part of an unescaped password for the name of the database, and repeats it.
+        why = "user and password must be escaped (%2F for /)"
+    return StoreOpenError(f"the MongoDB URI of the store cannot be used: {why}")
 
 
 class MongoStore:
@@ -150,14 +166,15 @@ class MongoStore:
                 lease = Lease(database[MASTER], self._address, self._period_s)
                 document = await lease.take()
                 self._lease = lease
-                await _make_indexes(database)
+                # From now on: what follows may take longer than two periods.
+                self._keeper = asyncio.create_task(lease.keep(), name="lease")
+                await _make_indexes(reading_database)
                 commits = Commits(database, lease, database[MASTER], database[PIECES], self._turns)
                 await commits.recover(document)
                 await forget_removed(database)
         except BaseException:
             await self.close()
             raise
-        self._keeper = asyncio.create_task(lease.keep(), name="lease")
         self._reads, self._commits = MongoReads(reading_database), commits
 
     async def close(self) -> None:
@@ -281,7 +298,8 @@ async def _make_indexes(database: Database) -> None:
 def _opening(name: str) -> Iterator[None]:
     try:
         yield
-    except ConnectionFailure as error:
+    except (ConnectionFailure, ExecutionTimeout, WTimeoutError) as error:
+        # A server without its majority answers, too, and may have one later.
         raise StoreUnreachableError(f"cannot reach {name}: {brief(error)}") from error
     except (PyMongoError, StoreConflictError) as error:
         raise StoreOpenError(f"cannot use {name} as a store: {brief(error)}") from error

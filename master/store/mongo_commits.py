@@ -14,7 +14,8 @@ c. Whether the writes fit (a task that exists already) is asked before. Nobody e
    commit by another master raises the number, and the set fails.
 d. An answer that is lost leaves the set in doubt, for it may still reach the server after a later one of
    ours. All sets that may have been made under a number are remembered until the number goes on; then the
-   document says which one it was. A caller that repeats its commit is told of its success.
+   document says which one it was. A caller that repeats its commit is told of its success, also when a
+   read has carried the group out meanwhile.
 """
 
 from __future__ import annotations
@@ -110,6 +111,8 @@ class Commits:
         self._number = 0
         self._in_doubt: dict[str, Group] = {}
         self._carrying: Group | None = None
+        # Made, and its caller was told of a failure, or of nothing yet.
+        self._untold: Group | None = None
         self._turns = turns
         self._has_pieces = True
 
@@ -147,19 +150,19 @@ class Commits:
             await self._fits(group.runs)
             if await self._set(group):
                 await self.carry_out()
-                return
+                break
+        self._untold = None
 
     async def settle(self) -> Group | None:
-        """Find out what is in doubt and finish what is made; the group that turned out to be made, if any."""
+        """Settle what is in doubt, finish what is made; the group whose caller was not told, if any."""
         if self._in_doubt:
             document = await self._lease.read()
             if document.get("fence") != self._lease.fence:
                 raise self._lease.superseded(document)
             if document["number"] != self._number:
                 self._made(self._in_doubt[document["group"]["token"]])
-        made = self._carrying
         await self.carry_out()
-        return made
+        return self._untold
 
     async def carry_out(self) -> None:
         """Carry out the group that is made and may not be carried out yet."""
@@ -195,7 +198,7 @@ class Commits:
     def _made(self, group: Group) -> None:
         self._number += 1
         self._in_doubt.clear()
-        self._carrying = group
+        self._carrying = self._untold = group
 
     async def _store_pieces(self, token: str, payload: bytes) -> int:
         starts = range(0, len(payload), PIECE_BYTES)

@@ -17,7 +17,15 @@ from pymongo.errors import PyMongoError
 from master.errors import StoreUnavailableError
 from master.store.base import StoreOpenError
 from master.store.choose import without_secrets
-from master.store.mongo import ANSWER_S, DEFAULT_DATABASE, LEASE_PERIOD_S, READ_S, SELECTION_S, MongoStore
+from master.store.mongo import (
+    ANSWER_S,
+    DEFAULT_DATABASE,
+    LEASE_PERIOD_S,
+    READ_S,
+    SELECTION_S,
+    MongoStore,
+    wrong_uri,
+)
 from master.store.mongo_documents import TASKS, Document
 from master.store.mongo_lease import brief
 from master.store.task_types import TypedTask
@@ -82,7 +90,7 @@ def open_mongo_task_types(uri: str, *, write: bool) -> Iterator[MongoTaskTypes]:
                 appname="rtscore",
             )
         except (PyMongoError, ValueError) as error:
-            raise StoreOpenError(f"the MongoDB URI cannot be used: {error}") from None
+            raise wrong_uri(error) from None
         with client:
             try:
                 client.admin.command("ping")
@@ -98,12 +106,26 @@ def _lease(uri: str) -> Iterator[None]:
     thread = threading.Thread(target=loop.run_forever, name="lease", daemon=True)
     thread.start()
     store = MongoStore(uri, lease_period_s=LEASE_PERIOD_S)
+
+    openings: list[asyncio.Task[None]] = []
+
+    async def begin() -> None:
+        openings.append(asyncio.create_task(store.open()))
+        await openings[0]
+
+    async def end() -> None:
+        # Amid its wait for a dead master's lease somebody may have interrupted us.
+        for opening in openings:
+            opening.cancel()
+            await asyncio.wait([opening])
+        await store.close()
+
     try:
-        asyncio.run_coroutine_threadsafe(store.open(), loop).result()
         try:
+            asyncio.run_coroutine_threadsafe(begin(), loop).result()
             yield
         finally:
-            asyncio.run_coroutine_threadsafe(store.close(), loop).result()
+            asyncio.run_coroutine_threadsafe(end(), loop).result()
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from fault_cluster import FaultCluster, WorkerUnderTest, said_after, size
 from google.rpc import error_details_pb2, status_pb2
-from rts_processes import FULL, call, limit_files, until
+from rts_processes import FULL, call, end_for_good, limit_files, until
 from sqlite_under_test import SqliteUnderTest
 from wall_clock import library
 
@@ -179,12 +179,15 @@ def test_a_second_process_of_one_worker_id_is_told_and_takes_nothing_until_the_f
     worker = worker_of(cluster, task)
     log = cluster.directory / "twin.log"
     twin = worker.agent(log, cluster.directory / "twin")
-    until(said_after(log, 0, f"another process is worker {worker.id} already"), PATIENCE_S, "the refusal")
-    last = ended(client, task)
-    assert (last.state, last.attempt) == ("completed", 1)
-    assert worker.process.stop() == 0
-    until(said_after(log, 0, "session open"), PATIENCE_S, "the second is let in")
-    assert twin.stop() == 0
+    try:
+        until(said_after(log, 0, f"another process is worker {worker.id} already"), PATIENCE_S, "the refusal")
+        last = ended(client, task)
+        assert (last.state, last.attempt) == ("completed", 1)
+        assert worker.process.stop() == 0
+        until(said_after(log, 0, "session open"), PATIENCE_S, "the second is let in")
+        assert twin.stop() == 0
+    finally:
+        end_for_good(twin)
     worker.start()
 
 

@@ -28,11 +28,15 @@ class Cluster:
         self.directory = directory
         self.uri = uri
         self.addresses = [f"127.0.0.1:{free_port()}" for _ in range(2)]
-        self.masters = [self.start(0)]
+        self.masters: list[Rts] = []
+        self.workers: list[Rts] = []
+
+    def begin(self) -> None:
+        self.masters.append(self.start(0))
         until(lambda: "master serves" in self.masters[0].said(), 60.0, "the first master serves")
         self.masters.append(self.start(1))
         until(lambda: "standing by" in self.masters[1].said(), 60.0, "the second master stands by")
-        self.workers = [self._start_worker(name) for name in ("w1", "w2")]
+        self.workers += [self._start_worker(name) for name in ("w1", "w2")]
 
     @property
     def both(self) -> str:
@@ -61,8 +65,11 @@ class Cluster:
 @pytest.fixture
 def cluster(tmp_path: Path, mongo_uri: str) -> Iterator[Cluster]:
     cluster = Cluster(tmp_path, mongo_uri)
-    yield cluster
-    cluster.end()
+    try:
+        cluster.begin()
+        yield cluster
+    finally:
+        cluster.end()
 
 
 def health(address: str) -> int:

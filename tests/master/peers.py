@@ -159,6 +159,9 @@ class UnaryAgent(cluster_pb2_grpc.MasterWorkerServicer):
         self.accepts = cluster_pb2.TaskAck(success=True)
         self.logs = ["some ", "output"]
         self.failures = 0
+        # Cancellations are answered while it is set.
+        self.answers = asyncio.Event()
+        self.answers.set()
         self._channel = grpc.aio.insecure_channel(master)
         self.stub = cluster_pb2_grpc.MasterWorkerStub(self._channel)
         self._server = grpc.aio.server()
@@ -209,6 +212,7 @@ class UnaryAgent(cluster_pb2_grpc.MasterWorkerServicer):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "as the test wants it")
         self.cancelled.append(request.task_id)
         self.tasks = [task for task in self.tasks if task.task_id != request.task_id]
+        await self.answers.wait()
         return cluster_pb2.TaskAck(success=True)
 
     async def StreamTaskLogs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 from peers import UnaryAgent, config, refusal, serving, until
 
 import master.agents
+from master.events import InsertAttempt
+from master.store.base import StoreSupersededError
 from rtscore.rpc import cluster_pb2, scheduler_pb2
 
 Ref, Spec = scheduler_pb2.TaskRef, scheduler_pb2.TaskSpec
@@ -63,6 +66,55 @@ async def test_an_agent_that_cannot_be_reached_loses_the_task(tmp_path: Any) -> 
         info = await stub.GetTask(Ref(task_id="t"))
         assert "a1" in info.reason
         assert "UNAVAILABLE" in info.reason
+
+
+async def test_a_report_that_a_replaced_master_cannot_record_is_not_answered_with_no(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent may forget what was answered; the master that took over has to hear of it."""
+
+    async def superseded(writes: object) -> None:
+        raise StoreSupersededError("another master has taken the store over")
+
+    async with serving(config(tmp_path)) as (server, stub), UnaryAgent(server.address) as agent:
+        await agent.register()
+        await stub.SubmitTask(Spec(task_id="t", command="true"))
+        await until(lambda: agent.tasks)
+        monkeypatch.setattr(server.store, "commit", superseded)
+        for _ in range(2):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await agent.report("t")
+            assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_the_end_of_what_an_agent_should_not_run_is_not_that_of_a_task_placed_there_since(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(config(tmp_path)) as (server, stub), UnaryAgent(server.address) as agent:
+        await agent.register()
+        await server.master.drain("a1", True)
+        await stub.SubmitTask(Spec(task_id="t", command="true"))
+        agent.answers.clear()
+        agent.tasks = [cluster_pb2.Task(task_id="t")]
+        await agent.heartbeat()
+        await until(lambda: agent.cancelled == ["t"])
+        commit, go_on = server.store.commit, asyncio.Event()
+
+        async def commit_placement_late(writes: Any) -> None:
+            if any(isinstance(write, InsertAttempt) for write in writes):
+                await go_on.wait()
+            await commit(writes)
+
+        monkeypatch.setattr(server.store, "commit", commit_placement_late)
+        await server.master.drain("a1", False)
+        await until(lambda: server.master.cluster.task("t").status.attempt == 1)
+        link = server.master.links["a1"]
+        agent.answers.set()
+        await until(lambda: not link._calls)
+        go_on.set()
+        await until(lambda: agent.tasks)
+        assert (await agent.report("t")).success
+        assert (await stub.GetTask(Ref(task_id="t"))).state == scheduler_pb2.COMPLETED
 
 
 async def test_a_cancelled_task_is_cancelled_on_the_agent_and_its_place_comes_free(tmp_path: Any) -> None:

@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from peers import SessionWorker, config, refusal, serving, until
 
 from master.config import ConfigError
+from master.errors import StoreUnavailableError
 from master.server import MasterServer, serve
 from master.store.base import StoreConflictError, StoreOpenError
 from master.timed import WINDOW, TimedScheduler
@@ -148,6 +149,20 @@ async def test_two_masters_do_not_share_a_store(tmp_path: Any, monkeypatch: pyte
     async with MasterServer(config(tmp_path)):
         with pytest.raises(StoreOpenError, match=r"master\.db"):
             await MasterServer(config(tmp_path)).start()
+
+
+async def test_a_store_that_does_not_answer_while_a_master_starts_is_told_as_one_that_cannot_be_opened(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the server is replaced just after a standby has taken over."""
+
+    async def away() -> None:
+        raise StoreUnavailableError("the store answers: not primary")
+
+    server = MasterServer(config(tmp_path))
+    monkeypatch.setattr(server.store, "load", away)
+    with pytest.raises(StoreOpenError, match="not primary"):
+        await server.start()
 
 
 def test_an_open_address_is_refused_even_without_load_config(tmp_path: Any) -> None:

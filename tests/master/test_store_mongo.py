@@ -18,7 +18,7 @@ from store_samples import FINISHED, insert, outcome, place, status, worker
 from master.errors import StoreUnavailableError
 from master.events import EndAttempt, PutTau, PutWorker, RemoveWorker, UpdateTask, Write
 from master.records import AttemptEnd, TaskState
-from master.store import mongo_commits
+from master.store import mongo, mongo_commits
 from master.store.base import (
     StoreConflictError,
     StoreInUseError,
@@ -309,6 +309,47 @@ async def test_a_read_of_a_commit_that_was_made_sees_all_of_it(
         assert len(await store.attempts("a")) == 1
 
 
+async def test_a_commit_that_a_read_has_finished_is_told_of_its_success_when_it_is_repeated(
+    mongo_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise pymongo.errors.AutoReconnect("away")
+
+    async with opened(mongo_uri) as store:
+        with monkeypatch.context() as patched:
+            patched.setattr(mongo_commits, "apply", fail)
+            with pytest.raises(StoreUnavailableError):
+                await store.commit([insert("a")])
+        assert await store.count_tasks() == {TaskState.QUEUED: 1}
+        await store.commit([insert("a")])
+        with pytest.raises(StoreConflictError, match="task 'a' is stored already"):
+            await store.commit([insert("a")])
+
+
+async def test_a_master_whose_opening_takes_long_keeps_its_lease(
+    mongo_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when an existing cluster's large collections get their indexes."""
+    make, begun, go_on = mongo._make_indexes, asyncio.Event(), asyncio.Event()
+
+    async def make_slowly(database: Any) -> None:
+        begun.set()
+        await go_on.wait()
+        await make(database)
+
+    monkeypatch.setattr(mongo, "_make_indexes", make_slowly)
+    first, second = new_store(mongo_uri), new_store(mongo_uri)
+    opening = asyncio.create_task(first.open())
+    await begun.wait()
+    with pytest.raises(StoreInUseError):
+        async with asyncio.timeout(PATIENCE_S):
+            await second.open()
+    go_on.set()
+    await opening
+    await first.commit([insert("a")])
+    await first.close()
+
+
 async def test_a_server_that_hangs_is_unavailable_and_then_goes_on(
     own_mongo: MongoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -525,17 +566,32 @@ async def test_a_reader_reads_beside_the_master(mongo_uri: str) -> None:
         )
 
 
+async def test_a_server_without_its_majority_is_one_that_may_be_reached_later(
+    mongo_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def wait_in_vain(*_: object) -> None:
+        raise pymongo.errors.WTimeoutError("waiting for replication timed out", 64)
+
+    monkeypatch.setattr(mongo, "_make_indexes", wait_in_vain)
+    with pytest.raises(StoreUnreachableError, match="timed out"):
+        await new_store(mongo_uri).open()
+
+
 SECRET = "mongodb://ann:s3cret@127.0.0.1:1/rts?tlsCertificateKeyFilePassword=s3cret"
 
 
 async def test_no_sentence_has_the_password(capsys: pytest.CaptureFixture[str]) -> None:
     assert without_secrets(SECRET) == "mongodb://127.0.0.1:1/rts"
+    for mark in "#/:":
+        assert without_secrets(f"mongodb://ann:s3cret{mark}more@db/rts?w=1") == "mongodb://db/rts"
     uri = SECRET.partition("?")[0]
     with pytest.raises(StoreUnreachableError) as refused:
         await new_store(uri).open()
     with pytest.raises(StoreOpenError) as wrong:
         await new_store("mongodb://ann:s3cret@host:notaport/rts").open()
-    for error in (refused.value, wrong.value):
+    with pytest.raises(StoreOpenError, match="must be escaped") as unescaped:
+        await new_store("mongodb://ann:two/s3cret@host/rts").open()
+    for error in (refused.value, wrong.value, unescaped.value):
         assert "s3cret" not in str(error)
     assert "s3cret" not in "".join(capsys.readouterr())
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -152,3 +154,26 @@ def test_the_command_takes_a_uri(mongo_uri: str, tasks: Any) -> None:
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout)["types"]["mixed"] == 3
     assert types(tasks) == WANTED
+
+
+def test_an_interrupt_amid_the_wait_for_the_lease_ends_the_opening_and_what_it_has_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+
+    async def wait(store: MongoStore) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            said.append("opening ended")
+
+    async def close(store: MongoStore) -> None:
+        said.append("closed")
+
+    monkeypatch.setattr(MongoStore, "open", wait)
+    monkeypatch.setattr(MongoStore, "close", close)
+    with pytest.raises(KeyboardInterrupt), open_mongo_task_types("mongodb://127.0.0.1:1/rts", write=True):
+        pass
+    assert said == ["opening ended", "closed"]
