@@ -89,8 +89,8 @@ _DEADLINES = (2.0, 4.0, 4.0, 10.0)
 
 # Tasks come in bursts, so that there is a queue and a choice from the first to the last: an epoch judges by
 # the newest.
-_BURST = 10
-_MEAN_GAP_S = 3.0
+_BURST = 4
+_MEAN_GAP_S = 1.2
 
 
 def workers(count: int) -> list[DemoWorker]:
