@@ -221,9 +221,11 @@ class Faults:
     def _store(
         self, kind: str, hold_s: float, take: Callable[[], None], give: Callable[[], None]
     ) -> Measured:
-        measured = self._begin(kind, "store")
         try:
             with self._cluster.master_stays:
+                # A master that is dead at this moment would have nobody to refuse anything.
+                self._until(self.serves, "a master serves")
+                measured = self._begin(kind, "store")
                 take()
                 measured.detect_s = self._until(self._refuses, f"refused: {kind}")
             time.sleep(hold_s)
