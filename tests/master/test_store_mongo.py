@@ -589,7 +589,8 @@ async def test_no_sentence_has_the_password(capsys: pytest.CaptureFixture[str]) 
         await new_store(uri).open()
     with pytest.raises(StoreOpenError) as wrong:
         await new_store("mongodb://ann:s3cret@host:notaport/rts").open()
-    with pytest.raises(StoreOpenError, match="must be escaped") as unescaped:
+    # Drivers before 4.20.1 repeat what they took for the database's name, and with it the password.
+    with pytest.raises(StoreOpenError, match=r"escaped|[Dd]atabase name") as unescaped:
         await new_store("mongodb://ann:two/s3cret@host/rts").open()
     for error in (refused.value, wrong.value, unescaped.value):
         assert "s3cret" not in str(error)
