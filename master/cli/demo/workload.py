@@ -85,7 +85,7 @@ _SHAPES = (
 
 # Deadlines in usual runtimes, from one that needs a fast worker to a comfortable one. They are given with the
 # tasks, so that what a run makes of them can be compared with another: those made from τ move with it.
-_DEADLINES = (2.0, 4.0, 4.0, 10.0)
+_DEADLINES = (1.6, 2.5, 2.5, 6.0)
 
 # Tasks come in bursts, so that there is a queue and a choice from the first to the last: an epoch judges by
 # the newest.
