@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -113,23 +114,10 @@ class AsyncMasterClient:
         """
         reading = calls.LogReading(task_id, follow)
         attempts = calls.Attempts(None if follow else self._timeout_s, self._retry_for_s)
-        while True:
-            stub = self._masters.current()
-            stream = stub.StreamTaskLogs(
-                reading.request, timeout=attempts.remaining_s, metadata=self._metadata
-            )
-            try:
-                async for chunk in stream:
-                    attempts.answered()
-                    yield reading.take(chunk)
-                return
-            except grpc.RpcError as error:
-                if attempts.unanswered(error):
-                    self._masters.pass_over(stub)
-                pause_s = attempts.after(error)
-            finally:
-                stream.cancel()
-            await asyncio.sleep(pause_s)
+        chunks = self._messages("StreamTaskLogs", lambda: reading.request, attempts)
+        async with contextlib.aclosing(chunks):
+            async for chunk in chunks:
+                yield reading.take(chunk)
 
     async def watch(
         self, task_ids: Iterable[str] = (), *, timeout_s: float | None = None
@@ -141,23 +129,10 @@ class AsyncMasterClient:
         """
         wanted = list(task_ids)
         attempts = calls.Attempts(timeout_s, self._retry_for_s if wanted else 0.0)
-        while True:
-            stub = self._masters.current()
-            stream = stub.WatchTasks(
-                calls.watch(wanted), timeout=attempts.remaining_s, metadata=self._metadata
-            )
-            try:
-                async for message in stream:
-                    attempts.answered()
-                    yield calls.task_info(message)
-                return
-            except grpc.RpcError as error:
-                if attempts.unanswered(error):
-                    self._masters.pass_over(stub)
-                pause_s = attempts.after(error)
-            finally:
-                stream.cancel()
-            await asyncio.sleep(pause_s)
+        messages = self._messages("WatchTasks", lambda: calls.watch(wanted), attempts)
+        async with contextlib.aclosing(messages):
+            async for message in messages:
+                yield calls.task_info(message)
 
     async def wait(self, task_ids: Iterable[str], *, timeout_s: float | None = None) -> list[TaskInfo]:
         """Return the tasks, in this order, once all of them have finished.
@@ -207,6 +182,27 @@ class AsyncMasterClient:
     async def train(self) -> EpochOutcome:
         """Run an epoch of learning now and return its outcome; what it accepts is in use then."""
         return await self._call(calls.train())
+
+    async def _messages(
+        self, name: str, request: Callable[[], Any], attempts: calls.Attempts
+    ) -> AsyncGenerator[Any, None]:
+        """What a streaming method says, over as many streams as it takes; `request` begins each of them."""
+        while True:
+            stub = self._masters.current()
+            method: Any = getattr(stub, name)
+            stream = method(request(), timeout=attempts.remaining_s, metadata=self._metadata)
+            try:
+                async for message in stream:
+                    attempts.answered()
+                    yield message
+                return
+            except grpc.RpcError as error:
+                if attempts.unanswered(error):
+                    self._masters.pass_over(stub)
+                pause_s = attempts.after(error)
+            finally:
+                stream.cancel()
+            await asyncio.sleep(pause_s)
 
     async def _call(self, call: calls.Call[T]) -> T:
         try_s = self._masters.try_s if call.timeout_s is None else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -132,23 +132,8 @@ class MasterClient:
         """
         reading = calls.LogReading(task_id, follow)
         attempts = calls.Attempts(None if follow else self._timeout_s, self._retry_for_s)
-        while True:
-            stub = self._masters.current()
-            stream = stub.StreamTaskLogs(
-                reading.request, timeout=attempts.remaining_s, metadata=self._metadata
-            )
-            try:
-                for chunk in stream:
-                    attempts.answered()
-                    yield reading.take(chunk)
-                return
-            except grpc.RpcError as error:
-                if attempts.unanswered(error):
-                    self._masters.pass_over(stub)
-                pause_s = attempts.after(error)
-            finally:
-                stream.cancel()
-            time.sleep(pause_s)
+        for chunk in self._messages("StreamTaskLogs", lambda: reading.request, attempts):
+            yield reading.take(chunk)
 
     def watch(self, task_ids: Iterable[str] = (), *, timeout_s: float | None = None) -> Iterator[TaskInfo]:
         """Iterate over tasks as they change.
@@ -158,23 +143,8 @@ class MasterClient:
         """
         wanted = list(task_ids)
         attempts = calls.Attempts(timeout_s, self._retry_for_s if wanted else 0.0)
-        while True:
-            stub = self._masters.current()
-            stream = stub.WatchTasks(
-                calls.watch(wanted), timeout=attempts.remaining_s, metadata=self._metadata
-            )
-            try:
-                for message in stream:
-                    attempts.answered()
-                    yield calls.task_info(message)
-                return
-            except grpc.RpcError as error:
-                if attempts.unanswered(error):
-                    self._masters.pass_over(stub)
-                pause_s = attempts.after(error)
-            finally:
-                stream.cancel()
-            time.sleep(pause_s)
+        for message in self._messages("WatchTasks", lambda: calls.watch(wanted), attempts):
+            yield calls.task_info(message)
 
     def wait(self, task_ids: Iterable[str], *, timeout_s: float | None = None) -> list[TaskInfo]:
         """Return the tasks, in this order, once all of them have finished.
@@ -224,6 +194,25 @@ class MasterClient:
     def train(self) -> EpochOutcome:
         """Run an epoch of learning now and return its outcome; what it accepts is in use then."""
         return self._call(calls.train())
+
+    def _messages(self, name: str, request: Callable[[], Any], attempts: calls.Attempts) -> Iterator[Any]:
+        """What a streaming method says, over as many streams as it takes; `request` begins each of them."""
+        while True:
+            stub = self._masters.current()
+            method: Any = getattr(stub, name)
+            stream = method(request(), timeout=attempts.remaining_s, metadata=self._metadata)
+            try:
+                for message in stream:
+                    attempts.answered()
+                    yield message
+                return
+            except grpc.RpcError as error:
+                if attempts.unanswered(error):
+                    self._masters.pass_over(stub)
+                pause_s = attempts.after(error)
+            finally:
+                stream.cancel()
+            time.sleep(pause_s)
 
     def _call(self, call: calls.Call[T]) -> T:
         try_s = self._masters.try_s if call.timeout_s is None else None
