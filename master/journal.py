@@ -5,7 +5,9 @@ Design
 a. The core changes its state at once and the store follows. What the core asks for (writes, and effects for
    the world outside) gathers here in the order of the events. One task takes everything that has gathered,
    commits the writes as one transaction, delivers the other effects in order, then wakes whoever waits. While
-   a commit is under way the next group gathers: a lone event waits for nothing, a crowd shares one fsync.
+   a commit is under way the next group gathers. A lone event waits for nothing, a crowd shares one fsync: a
+   group is taken when the loop has nothing else to do, or has been busy with others for `COMPANY_S`. Taken at
+   once, the groups of 64 clients were of two, because a loop that is full brings requests one by one.
 b. Nothing overtakes. An effect without writes of its own (say, that a duplicate result is recorded) still
    waits for the group that gathers when it arrives, hence for every write before it.
 c. `before` is called once per group, just before the group is taken; the placement pass runs there, so that a
@@ -24,6 +26,7 @@ e. The writes do not fit the store: a bug or a second master. Nothing can be rep
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
@@ -34,6 +37,12 @@ from master.events import Effect, Write
 from master.store.base import Store
 
 log = structlog.get_logger(__name__)
+
+COMPANY_S = 4e-3
+# A turn of the loop without work for others takes about 10 µs, one with a request from 60 µs on; gRPC's thread
+# hands requests over one by one, so a single turn without one may come between two.
+IDLE_TURN_S = 40e-6
+IDLE_TURNS = 4
 
 RETRY_FIRST_S = 0.1
 RETRY_MAX_S = 2.0
@@ -121,6 +130,7 @@ class Journal:
             while not (self._closing and not self._writes and not self._effects):
                 await self._wake.wait()
                 self._wake.clear()
+                await _company()
                 await self._one_group()
         except BaseException as error:
             self._failure = error
@@ -184,3 +194,15 @@ class Journal:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_exception(type(error)(*error.args))
+
+
+async def _company() -> None:
+    """Let what is under way in the loop come along, for at most `COMPANY_S`."""
+    now = time.perf_counter()
+    end = now + COMPANY_S
+    idle = 0
+    while idle < IDLE_TURNS and now < end:
+        begin = now
+        await asyncio.sleep(0)
+        now = time.perf_counter()
+        idle = idle + 1 if now - begin < IDLE_TURN_S else 0

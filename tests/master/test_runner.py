@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from master.events import (
     RegisterWorker,
     Write,
 )
+from master.journal import COMPANY_S, IDLE_TURN_S
 from master.records import Submission, TaskState, WorkerRecord
 from master.runner import Master
 from master.store.base import StoreConflictError
@@ -34,12 +36,13 @@ WORKER = WorkerRecord("w1", cpu=8.0, memory=16.0, gpu=0.0, storage=0.0)
 
 
 class Faulty(SqliteStore):
-    """A real store that can be told to refuse, to wait, or to conflict; it notes what was committed."""
+    """A real store that can be told to refuse, wait, conflict, or forget; it notes what was committed."""
 
     def __init__(self, path: Any) -> None:
         super().__init__(path)
         self.refuse = False
         self.conflict = False
+        self.instant = False
         self.gate = asyncio.Event()
         self.gate.set()
         self.commits: list[list[Write]] = []
@@ -50,7 +53,8 @@ class Faulty(SqliteStore):
             raise StoreUnavailableError("no space left")
         if self.conflict:
             raise StoreConflictError("task t exists")
-        await super().commit(writes)
+        if not self.instant:
+            await super().commit(writes)
         self.commits.append(list(writes))
 
 
@@ -132,6 +136,25 @@ async def test_what_comes_during_a_commit_shares_the_next_one(tmp_path: Any) -> 
         store.gate.set()
         await asyncio.gather(*callers)
         assert len(store.commits) - before <= 3
+
+
+async def test_what_a_busy_loop_brings_one_by_one_shares_commits(tmp_path: Any) -> None:
+    async with running(tmp_path) as (master, store, _):
+        store.instant = True
+        before = len(store.commits)
+        begin = time.perf_counter()
+
+        async def submit_after(turns: int) -> None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            until = time.perf_counter() + 3.0 * IDLE_TURN_S
+            while time.perf_counter() < until:
+                pass
+            await master.submit([task(f"t{turns}")])
+
+        await asyncio.gather(*map(submit_after, range(100)))
+        busy_s = time.perf_counter() - begin
+        assert len(store.commits) - before <= busy_s / COMPANY_S + 2.0
 
 
 async def test_no_effect_comes_before_its_writes_are_durable(tmp_path: Any) -> None:
