@@ -39,8 +39,8 @@ from master.store.base import Store
 log = structlog.get_logger(__name__)
 
 COMPANY_S = 4e-3
-# A turn of the loop without work for others takes about 10 µs, one with a request from 60 µs on; gRPC's thread
-# hands requests over one by one, so a single turn without one may come between two.
+# A turn of the loop without work for others takes about 10 µs, one with a request from 60 µs on; gRPC's
+# thread hands requests over one by one, so a single turn without one may come between two.
 IDLE_TURN_S = 40e-6
 IDLE_TURNS = 4
 
