@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from master.admission import Admission
 from master.audit import audit
 from master.book import Book
+from master.decisions import Decisions
 from master.errors import InvalidRequestError, NotAllowedError, TaskExistsError, UnknownTaskError
 from master.events import (
     AttemptFinished,
@@ -124,7 +125,10 @@ class Cluster:
         self._members = Members(table)
         self._queue = TaskQueue()
         self._reservations = Reservations(self._members, self._queue)
-        self._placement = Placement(self._queue, self._members, self._reservations, scheduler)
+        self._decisions = Decisions(table, scheduler)
+        self._placement = Placement(
+            self._queue, self._members, self._reservations, scheduler, self._decisions
+        )
         self._forecast = Forecast(self._members, self._queue)
         self._lifecycle = Lifecycle(
             self._book,
@@ -199,6 +203,15 @@ class Cluster:
     @model.setter
     def model(self, model: RuntimeModel | None) -> None:
         self._forecast.model = model
+
+    @property
+    def params_version(self) -> int:
+        """Of the scheduler's parameters, for the record; 0 when they have none."""
+        return self._decisions.params_version
+
+    @params_version.setter
+    def params_version(self, version: int) -> None:
+        self._decisions.params_version = version
 
     # ---- reads ----
 

@@ -26,7 +26,7 @@ TASK_COLUMNS = (
 )
 ATTEMPT_COLUMNS = (
     "task_id, attempt, worker_id, assigned_at, load_at_start, cpu_avail, memory_avail, gpu_avail, source,"
-    " risk, ended_at, outcome"
+    " risk, ended_at, outcome, decision"
 )
 RESULT_COLUMNS = (
     "task_id, attempt, worker_id, success, exit_code, started_at, completed_at, runtime_s, sla_success, logs,"
@@ -152,5 +152,8 @@ _VERSION_2 = (
 
 _VERSION_3 = ("ALTER TABLE results ADD COLUMN logs_offset INTEGER NOT NULL DEFAULT 0",)
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
+# What a placement was chosen from; none of those before this version.
+_VERSION_4 = ("ALTER TABLE assignments ADD COLUMN decision BLOB",)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 """`MIGRATIONS[i]` leads from version i to i + 1; a released step is never edited, only followed."""
