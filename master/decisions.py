@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Candidates that are kept: a small cluster whole.
 KEPT = 8
 # More workers are not counted.
-COUNTED = 1_000
+COUNTED = 500
 
 
 class Ranks(Protocol):

@@ -26,6 +26,7 @@ class BestOf {
   public:
     BestOf(std::size_t limit, std::size_t live) : limit_(limit) { heap_.reserve(std::min(limit, live) + 1); }
 
+    static constexpr bool kSeveral = true;
     Choice bound;
 
     void take(std::int64_t slot, double r) {

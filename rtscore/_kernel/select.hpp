@@ -50,6 +50,7 @@ inline std::size_t likeliest(const Summaries& by, const double* bounds, std::siz
 
 // What a search keeps when it looks for one worker; `bound` is what the next one must beat.
 struct Best {
+    static constexpr bool kSeveral = false;
     Choice bound;
     void take(std::int64_t slot, double r) {
         bound.risk = r;
@@ -72,6 +73,10 @@ class Search {
         double* const bounds = scratch(count);
         const double least = lanes.bounds(q, x.by_group.arrays(0, row), count, bounds);
         if (!(least <= best.risk)) return;
+        if constexpr (Kept::kSeveral) {
+            in_order(x.by_group, bounds, 0, count, least, [this](std::size_t g) { leaves(g * Leaves::kGroup, Leaves::kGroup); });
+            return;
+        }
         const std::size_t first = likeliest(x.by_group, bounds, 0, count, least);
         leaves(first * Leaves::kGroup, Leaves::kGroup);
         for (std::size_t g = 0; g < count; ++g)
@@ -97,12 +102,30 @@ class Search {
         double bounds[Leaves::kGroupFrom];
         const double least = lanes.bounds(q, x.by_leaf.arrays(from, row), count, bounds);
         if (!(least <= best.risk)) return;
+        if constexpr (Kept::kSeveral) {
+            in_order(x.by_leaf, bounds, from, count, least, [this, from](std::size_t i) { leaf(from + i); });
+            return;
+        }
         const std::size_t first = likeliest(x.by_leaf, bounds, from, count, least);
         if (worth(x.by_leaf, from + first, least, best)) leaf(from + first);
         bounds[first] = std::numeric_limits<double>::infinity();
         if (lanes.within(bounds, count, best.risk) == 0) return;
         for (std::size_t i = 0; i < count; ++i)
             if (worth(x.by_leaf, from + i, bounds[i], best)) leaf(from + i);
+    }
+
+    // The best one is nearly always where the least bound is. The best few are in as many places, and to visit these
+    // by their bounds, until the next is not worth it, takes half of the visits.
+    template <class Visit>
+    void in_order(const Summaries& by, double* bounds, std::size_t from, std::size_t count, double least, Visit visit) {
+        while (least <= best.risk) {
+            const std::size_t next = likeliest(by, bounds, from, count, least);
+            if (!worth(by, from + next, least, best)) return;
+            bounds[next] = std::numeric_limits<double>::infinity();
+            visit(next);
+            least = std::numeric_limits<double>::infinity();
+            for (std::size_t i = 0; i < count; ++i) least = bounds[i] < least ? bounds[i] : least;
+        }
     }
 
     void leaf(std::size_t number) {
