@@ -43,7 +43,9 @@ def line(case: Mapping[str, Any]) -> str:
     us, ratio = case["us"], case["ratio"]
     cells = [f"{case['workers']:,}", case["cluster"], f"{case['infeasible']:.0%}"]
     cells += [number(us["rtscore"]["p50"]), number(us["rtscore"]["p99"])]
-    cells += [number(us[way]["p50"]) if way in us else "" for way in ("batch", "beat", "best 8", "place", "reason")]
+    cells += [
+        number(us[way]["p50"]) if way in us else "" for way in ("batch", "beat", "best 8", "place", "reason")
+    ]
     for peer in ("numpy", "numba"):
         cells += [number(us[peer]["p50"]), number(ratio[peer])]
     return "  ".join(cell.rjust(width) for cell, (_, width) in zip(cells, _COLUMNS, strict=True))

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from rtscore import Fit, Source
+from rtscore import Decision, Fit, Source
 
 if TYPE_CHECKING:
-    from rtscore import Candidate, Decision, GAParams, Scheduler, Task, WorkerTable
+    from rtscore import Candidate, GAParams, Scheduler, Task, WorkerTable
 
 # Candidates that are kept: a small cluster whole.
 KEPT = 8
@@ -28,6 +28,11 @@ class Ranks(Protocol):
     @property
     def params(self) -> GAParams:
         """The weights in use."""
+        ...
+
+    @property
+    def fallback(self) -> Scheduler:
+        """Decides when no worker has a finite risk."""
         ...
 
     def candidates(self, task: Task, now: float | None = None, limit: int = KEPT) -> list[Candidate]:
@@ -129,6 +134,20 @@ class Decisions:
                 ],
             )
         )
+
+
+def peek(scheduler: Scheduler, task: Task, now: float) -> Decision:
+    """What a policy would decide; it neither counts that nor moves on, if it can be asked in another way."""
+    policy = ranking(scheduler)
+    if policy is None:
+        asked = getattr(scheduler, "peek", scheduler.select_worker)
+    else:
+        best = policy.candidates(task, now, 1)
+        if best:
+            return Decision(best[0].worker_id, None, best[0].risk, Source.RTS)
+        asked = getattr(policy.fallback, "peek", policy.fallback.select_worker)
+    decision: Decision = asked(task, now)
+    return decision
 
 
 def choice(kept: bytes) -> Choice | None:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heapify, heappop, heapreplace
 
-from master.decisions import Decisions
+from master.decisions import Decisions, peek
 from master.jobs import Job
-from master.members import Amounts, Member, Members, covers, most
+from master.members import Amounts, Member, Members, amounts_of, covers, most
 from master.queue import Group, TaskQueue, order
 from master.reservations import Reservations
 from rtscore import Decision, Scheduler
@@ -59,6 +59,24 @@ class Placement:
                     self._reservations.favoured.add(job.task_id)
             self._fill(self._contenders(grown), now, place)
         self._reservations.make(now, live)
+
+    def foresee(self, job: Job, now: float) -> tuple[Member, Decision, bytes | None] | None:
+        """Where a job that is not queued would go now, by which decision, chosen from what; None: it would wait."""
+        group = self._queue.groups.get((*amounts_of(job.task), job.executor))
+        if group is not None and group.blocked:
+            return None
+        table, hidden = self._members.table, []
+        try:
+            while (decision := peek(self._scheduler, job.task, now)).worker_id is not None:
+                member = self._members.by_id[decision.worker_id]
+                if member.supports(job.executor):
+                    return member, decision, self._decisions.keep(job.task, decision, now)
+                hidden.append(member)
+                table.set_schedulable(member.id, False)
+        finally:
+            for member in hidden:
+                table.set_schedulable(member.id, True)
+        return None
 
     def _contenders(self, grown: dict[Member, None]) -> list[Group]:
         queue = self._queue

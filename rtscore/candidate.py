@@ -8,7 +8,7 @@ import msgspec
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
-    """A feasible worker; ``risk = alpha * lateness_s + ((beta * load - affinity) + penalty)``, which is finite."""
+    """A feasible worker; ``risk = alpha * lateness_s + ((beta * load - affinity) + penalty)`` is finite."""
 
     worker_id: str
     runtime_s: float

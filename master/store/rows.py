@@ -169,7 +169,7 @@ def task_of(row: Row) -> StoredTask:
 def attempt_of(row: Row) -> AttemptRecord:
     """The attempt of a row of `ATTEMPT_COLUMNS`."""
     end = None if row[11] is None else AttemptEnd(row[11])
-    return AttemptRecord(*row[:11], end, None if row[12] is None else bytes(row[12]))
+    return AttemptRecord(*[*row[:11], end, row[12]])
 
 
 def result_of(row: Row) -> ResultRecord:
