@@ -54,7 +54,7 @@ def compared(cluster: Cluster) -> list[Peer]:
 
 
 def own_ways(cluster: Cluster) -> list[Peer]:
-    """The other ways to use ours: in a batch, after a heartbeat, with the next best, acted upon, with its reason.
+    """The other ways to use ours: in a batch, after a heartbeat, the best 8, acted upon, with its reason.
 
     The table is as it was after each call.
     """

@@ -28,8 +28,8 @@ LEGEND = (
     "Medians of single calls in µs, clock included, every call another task.\n"
     "no fit: share of workers that a task does not fit. select: select_worker(task). batch: per task of "
     "select_many(100 tasks).\nbeat: a worker's load set, select_worker, the load set back. best 8: "
-    "candidates(task).\nplace: select_worker, reserve, release. reason: select_worker and its reason read. ×: the peer's median over "
-    "select's."
+    "candidates(task).\nplace: select_worker, reserve, release. reason: select_worker and its reason "
+    "read. ×: the peer's median over select's."
 )
 
 

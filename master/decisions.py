@@ -1,8 +1,8 @@
 """What a placement was chosen from, in a few hundred bytes: the best candidates, the sums, the weights.
 
-Looking for the best eight workers instead of one costs about 5 µs at 10,000 workers, the encoding 2. Counting who
-lacks what looks at every worker, 3.4 ns each, so it is done only where they are few; of a larger cluster it
-is known how many could take the task when those were fewer than the candidates that are kept.
+Looking for the best eight workers instead of one costs about 5 µs at 10,000 workers, the encoding 2. Counting
+who lacks what looks at every worker, 3.4 ns each, so it is done only where they are few; of a larger cluster
+it is known how many could take the task when those were fewer than the candidates that are kept.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Decisions:
                 weights.alpha,
                 weights.beta,
                 self.params_version,
-                # A zero as an integer takes one byte instead of nine, and before anything is learned most are.
+                # As an integer a zero takes one byte instead of nine; many are zero until something is learned.
                 [
                     (c.worker_id, c.runtime_s, c.load or 0, c.affinity or 0, c.penalty or 0, c.risk)
                     for c in policy.candidates(task, now, KEPT)

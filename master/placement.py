@@ -61,7 +61,7 @@ class Placement:
         self._reservations.make(now, live)
 
     def foresee(self, job: Job, now: float) -> tuple[Member, Decision, bytes | None] | None:
-        """Where a job that is not queued would go now, by which decision, chosen from what; None: it would wait."""
+        """Where a job that is not queued would go, decided how, chosen from what; None: it would wait."""
         group = self._queue.groups.get((*amounts_of(job.task), job.executor))
         if group is not None and group.blocked:
             return None

@@ -22,7 +22,7 @@ class Verdict(StrEnum):
     MEETS = "meets"
     MISSES = "misses"
     NEVER = "never"
-    """No registered worker could run it, even an empty one."""
+    """No registered worker could run it, even if it were empty."""
     UNKNOWN = "unknown"
     """It would wait, and for how long cannot be said."""
 

@@ -113,7 +113,7 @@ class AttemptRecord(msgspec.Struct, frozen=True):
     ended_at: float | None = None
     end: AttemptEnd | None = None
     decision: bytes | None = None
-    """What it was chosen from, as `master.decisions` keeps it; None when nothing was ranked, or nothing kept."""
+    """What it was chosen from, as `master.decisions` keeps it; None when nothing was ranked or kept."""
 
 
 class ResultRecord(msgspec.Struct, frozen=True):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 EPILOG = """\b
 Exits 0 when the task is predicted to meet its deadline; 1 when it is predicted to miss it, when no
-worker is large enough, or when nobody can say how long it would wait.
+worker could ever take it, or when nobody can say how long it would wait.
 Examples:
   rts plan --cpu 2 --memory 4
   rts plan --gpu 1 --deadline 90s && rts submit --gpu 1 --deadline 90s 'python train.py'
@@ -87,22 +87,28 @@ def _show(plan: Plan) -> None:
     print(output.clean(f"{plan.summary[:1].upper()}{plan.summary[1:]}."))
     print(
         f"{task.task_type}, expected to run {output.duration(task.tau)}, deadline at "
-        f"{output.instant(task.deadline)}: {_verdict(plan)}."
+        f"{output.instant(task.deadline)}. {_VERDICTS[plan.verdict]}"
     )
+    if task.predicted_finish_at:
+        print(_predicted(plan))
     if plan.decision is not None:
         why.print_decision(plan.decision)
     if plan.waiting is not None:
         why.print_waiting(plan.waiting)
 
 
-def _verdict(plan: Plan) -> str:
+_VERDICTS = {
+    "meets": "It should meet it.",
+    "misses": "It will probably miss it.",
+    "never": "No worker could ever take it.",
+    "unknown": "When it would start is not known.",
+}
+
+
+def _predicted(plan: Plan) -> str:
     task = plan.task
-    if plan.verdict == "never":
-        return "never, since no worker is large enough"
-    if plan.verdict == "unknown":
-        return "when it would start is not known"
     late_s = task.predicted_finish_at - task.deadline
-    by = f"{output.duration(abs(late_s))} {'after' if late_s > 0.0 else 'before'} it"
-    start = f"starts at {output.instant(task.predicted_start_at)} and " if not plan.worker_id else ""
-    chance = "" if task.deadline_chance is None else f", with {task.deadline_chance:.0%} chance in time"
-    return f"{start}probably ends at {output.instant(task.predicted_finish_at)}, {by}{chance}"
+    by = f"{output.duration(abs(late_s))} {'after' if late_s > 0.0 else 'before'} its deadline"
+    start = "" if plan.worker_id else f"starts at {output.instant(task.predicted_start_at)} and "
+    chance = "" if task.deadline_chance is None else f" ({task.deadline_chance:.0%} chance in time)"
+    return f"Probably {start}ends at {output.instant(task.predicted_finish_at)}, {by}{chance}."

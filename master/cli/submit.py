@@ -19,6 +19,7 @@ from master.cli.connect import (
     connect,
 )
 from master.cli.failure import CommandError, Exit
+from master.cli.interruptible import from_thread
 from master.cli.request import (
     CommandArgument,
     CpuOption,
@@ -34,7 +35,6 @@ from master.cli.request import (
     UserOption,
     requested,
 )
-from master.cli.interruptible import from_thread
 
 if TYPE_CHECKING:
     from rtscore.client import TaskInfo, TaskSpec

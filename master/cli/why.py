@@ -84,7 +84,8 @@ def _runner_up(decision: Decision) -> str:
     best, second = decision.candidates[:2]
     if decision.margin == 0.0:
         return f"Runner-up {second.worker_id} had the same risk, and comes later in the table of workers."
-    return f"Runner-up {second.worker_id} lost by {decision.margin:.3g}: {_largest_difference(decision, best, second)}."
+    reason = _largest_difference(decision, best, second)
+    return f"Runner-up {second.worker_id} lost by {decision.margin:.3g}: {reason}."
 
 
 def _largest_difference(decision: Decision, best: Candidate, second: Candidate) -> str:
@@ -118,7 +119,7 @@ def _counted(decision: Decision) -> str:
 def _shortages(lacking: dict[str, int], closed: int) -> str:
     parts = [f"{count} {'lacks' if count == 1 else 'lack'} {name}" for name, count in sorted(lacking.items())]
     if closed:
-        parts.append(f"{closed} {'takes' if closed == 1 else 'take'} nothing now")
+        parts.append(f"{closed} cannot take it now")
     return ", ".join(parts)
 
 

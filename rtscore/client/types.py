@@ -233,9 +233,9 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Where a task would go if it were submitted now; `task` is as it would be accepted.
 
-    `verdict` says whether it is predicted to meet its deadline: meets or misses; never when no worker is
-    large enough for it, unknown when it would wait and for how long cannot be said. `decision` is None when
-    it would wait, and `worker_id` empty; `waiting` is None when it would not.
+    `verdict` says whether it is predicted to meet its deadline: meets or misses; never when no worker could
+    ever take it, unknown when it would wait and for how long cannot be said. `decision` is None when it would
+    wait, and `worker_id` empty; `waiting` is None when it would not.
     """
 
     task: TaskInfo

@@ -822,7 +822,7 @@ class PlanReply(_message.Message):
     summary: _builtins.str
     """One sentence."""
     verdict: _builtins.str
-    """Whether it is predicted to meet its deadline: "meets" or "misses"; "never" when no worker is large enough for it,
+    """Whether it is predicted to meet its deadline: "meets" or "misses"; "never" when no worker could ever take it,
     "unknown" when it is not known when it would start.
     """
     @_builtins.property
