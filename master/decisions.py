@@ -127,7 +127,7 @@ class Decisions:
                 weights.alpha,
                 weights.beta,
                 self.params_version,
-                # As an integer a zero takes one byte instead of nine; many are zero until something is learned.
+                # A zero takes one byte as an integer, nine as a float; most are zero at first.
                 [
                     (c.worker_id, c.runtime_s, c.load or 0, c.affinity or 0, c.penalty or 0, c.risk)
                     for c in policy.candidates(task, now, KEPT)

@@ -58,8 +58,8 @@ def _placed(placed: PlacementRecord) -> str:
     risk = "" if placed.risk is None else f" with risk {placed.risk:.3f}"
     return (
         f"Placed on {output.clean(placed.worker_id)} at {output.instant(placed.assigned_at)} by "
-        f"{placed.source}{risk}; it had load {placed.load_at_start:.2f} and "
-        f"{output.amount(placed.cpu_avail)} cores, {output.amount(placed.memory_avail)} GiB, "
+        f"{placed.source}{risk}.\nIt had load {placed.load_at_start:.2f}, and "
+        f"{output.amount(placed.cpu_avail)} cores, {output.amount(placed.memory_avail)} GiB and "
         f"{output.amount(placed.gpu_avail)} gpu free."
     )
 
