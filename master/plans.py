@@ -80,22 +80,23 @@ class Plans:
             member, decision, kept = found
             record = self._lifecycle.attempt_of(job, member, decision.source.value, decision.risk, kept, now)
             prediction = self._forecast.if_placed(Attempt(job, member, record), now)
-            return Plan(stored, prediction, self._verdict(job, prediction), record, None)
+            return Plan(stored, prediction, _verdict(job, prediction), record, None)
         # Of the job alone: the queue does not know it.
         job.standing = Standing.HOPEFUL if now <= job.latest_start else Standing.HOPELESS
         request = amounts_of(job.task)
         job.group = self._queue.groups.get((*request, job.executor)) or Group(request, job.executor)
-        prediction = self._forecast.of(job, now)
         waits = waiting(job, self._queue, self._members, now)
-        return Plan(stored, prediction, self._verdict(job, prediction), None, waits)
-
-    def _verdict(self, job: Job, prediction: Prediction) -> Verdict:
         members = self._members.by_id.values()
-        if members and not any(m.could_run(amounts_of(job.task), job.executor) for m in members):
-            return Verdict.NEVER
-        if not prediction.finish_at:
-            return Verdict.UNKNOWN
-        return Verdict.MEETS if prediction.finish_at <= job.deadline else Verdict.MISSES
+        if members and not any(m.could_run(request, job.executor) for m in members):
+            return Plan(stored, Prediction(), Verdict.NEVER, None, waits)
+        prediction = self._forecast.of(job, now)
+        return Plan(stored, prediction, _verdict(job, prediction), None, waits)
+
+
+def _verdict(job: Job, prediction: Prediction) -> Verdict:
+    if not prediction.finish_at:
+        return Verdict.UNKNOWN
+    return Verdict.MEETS if prediction.finish_at <= job.deadline else Verdict.MISSES
 
 
 def tasks(count: int) -> str:

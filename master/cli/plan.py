@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from rtscore.client import Plan
 
 EPILOG = """\b
-Exits 0 when the task is predicted to meet its deadline; 1 when it is predicted
-to miss it, when no worker could ever take it, or when nobody can say how long
-it would wait.
+Exits 0 when the task is predicted to meet its deadline; 1 when it is
+predicted to miss it, when no worker could ever take it, or when nobody can
+say how long it would wait.
 Examples:
   rts plan --cpu 2 --memory 4
   rts plan --gpu 1 --deadline 90s || echo 'not in time'

@@ -80,7 +80,7 @@ def print_waiting(waiting: Waiting) -> None:
 
 def _runner_up(decision: Decision) -> str:
     if decision.margin is None:
-        return f"{decision.worker_id} was the only worker that fitted."
+        return "There is no runner-up."
     best, second = decision.candidates[:2]
     if decision.margin == 0.0:
         return f"Runner-up {second.worker_id} had the same risk, and comes later in the table of workers."

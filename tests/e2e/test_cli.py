@@ -315,7 +315,7 @@ def test_explain_says_where_and_why(cluster: str, client: MasterClient) -> None:
     assert [c["worker_id"] for c in found["decision"]["candidates"]] == ["w1"]
     shown = call("explain", "cli-why", master=cluster).stdout
     assert re.search(r"Placed on w1 at \S+ by rts with risk \d", shown)
-    assert "w1 was the only worker that fitted." in shown
+    assert "There is no runner-up.\n1 of 1 worker could take it." in shown
     assert re.search(r"^WORKER +RISK +RUNTIME +LATE +LOAD +AFFINITY +PENALTY$", shown, re.MULTILINE)
     assert "parameters version" in shown
     assert "as they are now" not in shown

@@ -113,7 +113,9 @@ def test_a_plan_is_behind_those_that_wait_for_the_same() -> None:
 def test_a_plan_says_whether_the_task_would_make_it(fields: dict[str, Any], verdict: Verdict) -> None:
     world = RankedWorld()
     world.worker("w1", cpu=4.0, executors=("process",))
-    assert plan(world, **fields).verdict is verdict
+    found = plan(world, **fields)
+    assert found.verdict is verdict
+    assert (found.prediction.finish_at > 0.0) == (verdict is not Verdict.NEVER)
 
 
 def test_a_wait_for_a_silent_or_missing_worker_has_no_known_end() -> None:
