@@ -12,7 +12,7 @@ from heapq import heapify, heappop, heapreplace
 
 from master.decisions import Decisions, peek
 from master.jobs import Job
-from master.members import Amounts, Member, Members, amounts_of, covers, most
+from master.members import Amounts, Member, Members, covers, most
 from master.queue import Group, TaskQueue, order
 from master.reservations import Reservations
 from rtscore import Decision, Scheduler
@@ -62,9 +62,6 @@ class Placement:
 
     def foresee(self, job: Job, now: float) -> tuple[Member, Decision, bytes | None] | None:
         """Where a job that is not queued would go, decided how, chosen from what; None: it would wait."""
-        group = self._queue.groups.get((*amounts_of(job.task), job.executor))
-        if group is not None and group.blocked:
-            return None
         table, hidden = self._members.table, []
         try:
             while (decision := peek(self._scheduler, job.task, now)).worker_id is not None:
