@@ -87,7 +87,9 @@ def test_json_is_an_object_a_line_whoever_writes_it() -> None:
         ("master.log_output", "critical"),
     ]
     assert lines[2]["event"] == "of a library here"
-    for line, error in zip(lines[4:], ("ValueError", "ZeroDivisionError", "KeyError", "the end"), strict=True):
+    for line, error in zip(
+        lines[4:], ("ValueError", "ZeroDivisionError", "KeyError", "the end"), strict=True
+    ):
         assert error in line["exception"]
 
 
