@@ -107,7 +107,7 @@ class ToldScheduler:
         decision = self._inner.select_worker(task, now)
         if decision.worker_id is None:
             log.debug("nothing fits", task_id=task.id, task_type=str(task.task_type), reason=decision.reason)
-        if self._explains and zlib.crc32(task.id.encode()) < self._below:
+        elif self._explains and zlib.crc32(task.id.encode()) < self._below:
             self._tell_risks(task, now, decision)
         return decision
 
