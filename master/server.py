@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import signal
 import socket
@@ -24,7 +25,7 @@ from master.cluster import Cluster
 from master.config import ConfigError, MasterConfig, refuse_open_address, split_address
 from master.decision_log import ToldCluster, ToldScheduler
 from master.errors import MasterError, StoppingError, StoreUnavailableError
-from master.interceptors import Errors
+from master.interceptors import Errors, tells_no_hang_up
 from master.learning import Learning
 from master.log_output import configure_logging
 from master.planner import PlannerService
@@ -291,6 +292,7 @@ def run(config: MasterConfig, ready: Callable[[str], None] | None = None) -> Non
                 raise
 
     configure_logging(config.log_level, config.log_format)
+    logging.getLogger("grpc._cython.cygrpc").addFilter(tells_no_hang_up)
     # Children log as we do.
     os.environ |= {"RTS_LOG_LEVEL": config.log_level, "RTS_LOG_FORMAT": config.log_format}
     # What lives long here lives very long: with the default thresholds the collector takes 10 to 15 % of a
