@@ -1,4 +1,4 @@
-"""A protected cluster through its processes: certificates, tokens, users, logs; what is nowhere to be read."""
+"""A protected cluster by its processes: certificates, tokens, users, logs; what is nowhere to be read."""
 
 from __future__ import annotations
 
