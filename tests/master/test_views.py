@@ -45,7 +45,9 @@ async def waiting(client: AsyncMasterClient, count: int, **fields: Any) -> None:
 
 @contextlib.asynccontextmanager
 async def cluster(tmp_path: Path) -> Any:
-    async with serving(config(tmp_path)) as (server, _), AsyncMasterClient(server.address) as client:
+    # Workers that say nothing stay, however slow this machine is.
+    settings = config(tmp_path, heartbeat_interval_s=60.0)
+    async with serving(settings) as (server, _), AsyncMasterClient(server.address) as client:
         yield server, client
 
 
