@@ -168,7 +168,7 @@ async def test_a_file_of_version_1_keeps_its_records_and_has_a_history(path: Pat
         for kind, rows in plan([insert("a"), place("a", 2), outcome("a", logs_offset=0)]):
             statement, values = STATEMENTS[kind], [[getattr(v, "value", v) for v in row] for row in rows]
             if kind in ("insert_result", "insert_attempt"):
-                # Columns of versions 3 and 4, and the last ones.
+                # Columns of versions 3 and 5, and the last ones.
                 added = {"insert_result": ", logs_offset", "insert_attempt": ", decision"}[kind]
                 statement = statement.replace(added, "").replace("?, ?)", "?)")
                 values = [row[:-1] for row in values]
