@@ -77,6 +77,10 @@ def audit(book: Book, members: Members, queue: TaskQueue, reservations: Reservat
     users = Counter(job.spec.submission.user_id for job in book.jobs.values() if job.group is not None)
     assert users == book.queued_by_user, f"queued {users}, {book.queued_by_user} counted"
     parked = sum(job.standing is Standing.PARKED for job in book.jobs.values())
+    hopeless = sum(job.standing is Standing.HOPELESS for job in book.jobs.values())
+    assert (parked, hopeless) == (queue.parked, queue.hopeless), (
+        f"{parked} parked and {hopeless} hopeless, {queue.parked} and {queue.hopeless} counted"
+    )
     assert sum(1 for _ in queue.jobs()) == queued - parked, "a queued task is in no group"
     running = {t for t, job in book.jobs.items() if job.attempt is not None}
     assert reservations.favoured <= running, "a favoured task does not run"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn, TypeAlias
 
@@ -32,6 +33,7 @@ from master.errors import (
     WorkerIdTakenError,
     WorkerUnreachableError,
 )
+from master.metrics.counters import Calls
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +66,8 @@ _RETRY_AFTER_S: dict[type[MasterError], int] = {
 
 # A status travels in headers, and a client refuses those of more than 8 KiB: it would read of that instead.
 SENTENCE = 500
+# Calls of methods that do not exist are counted together: their names are whatever somebody sends.
+UNKNOWN = "other"
 REFUSAL_PATIENCE_S = 1.0
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -73,6 +77,18 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 def wire_code(error: MasterError) -> int:
     """The number that clients see for an error of the master, a google.rpc.Code."""
     return int(_CODES[type(error)].value[0])
+
+
+def code_name(kind: type[MasterError]) -> str:
+    """The name of the status code of an error of the master."""
+    return _CODES[kind].name
+
+
+def _outcome(error: Exception) -> str:
+    """The name of the status code that `_refuse` ends a call with."""
+    if isinstance(error, MasterError):
+        return code_name(type(error))
+    return "CANCELLED" if isinstance(error, grpc.aio.InternalError) else "INTERNAL"
 
 
 def _short(error: MasterError) -> str:
@@ -173,34 +189,58 @@ def refusing(error: MasterError, method: str, *, streams: bool) -> Handler:
 
 
 def _single(
-    behaviour: Callable[[Any, Context], Awaitable[Any]], method: str, check: Callable[[Any], Any]
+    behaviour: Callable[[Any, Context], Awaitable[Any]],
+    method: str,
+    check: Callable[[Any], Any],
+    calls: Calls,
+    *,
+    timed: bool,
 ) -> Callable[..., Awaitable[Any]]:
     async def call(request: Any, context: Context) -> Any:
+        begin = time.perf_counter()
         try:
-            return await behaviour(check(request), context)
+            answer = await behaviour(check(request), context)
         except Exception as error:
+            calls.ended(method, _outcome(error))
             await _refuse(context, error, method)
+        except asyncio.CancelledError:
+            calls.ended(method, "CANCELLED")
+            raise
+        calls.ended(method, "OK")
+        if timed:
+            calls.took(method, time.perf_counter() - begin)
+        return answer
 
     return call
 
 
 def _stream(
-    behaviour: Callable[[Any, Context], AsyncIterator[Any]], method: str, check: Callable[[Any], Any]
+    behaviour: Callable[[Any, Context], AsyncIterator[Any]],
+    method: str,
+    check: Callable[[Any], Any],
+    calls: Calls,
 ) -> Callable[..., AsyncIterator[Any]]:
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+        # A generator whose reader has gone is closed, which is no exception but the end that it gets.
+        code = "CANCELLED"
         try:
             async for message in behaviour(check(request), context):
                 yield message
+            code = "OK"
         except Exception as error:
+            code = _outcome(error)
             await _refuse(context, error, method)
+        finally:
+            calls.ended(method, code)
 
     return call
 
 
 class Errors(grpc.aio.ServerInterceptor):
-    """Wraps each method once, at its first call."""
+    """Wraps each method once, at its first call; `calls` counts how they end."""
 
-    def __init__(self) -> None:
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -215,21 +255,26 @@ class Errors(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             # An unknown method; gRPC answers UNIMPLEMENTED.
+            self._calls.ended(UNKNOWN, "UNIMPLEMENTED")
             return None
         self._wrapped[method] = wrapped = self._wrap(handler, method)
         return wrapped
 
-    @staticmethod
-    def _wrap(handler: Any, method: str) -> Handler:
+    def _wrap(self, handler: Any, method: str) -> Handler:
         kind = ("stream" if handler.request_streaming else "unary") + (
             "_stream" if handler.response_streaming else "_unary"
         )
         behaviour = getattr(handler, kind)
         # A streaming handler is an async generator, or writes to the context and returns nothing.
-        wrap = _stream if inspect.isasyncgenfunction(behaviour) else _single
+        check = _checked_stream if handler.request_streaming else _checked
+        wrapped: Callable[..., Any]
+        if inspect.isasyncgenfunction(behaviour):
+            wrapped = _stream(behaviour, method, check, self._calls)
+        else:
+            wrapped = _single(behaviour, method, check, self._calls, timed=kind == "unary_unary")
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         return make(  # type: ignore[no-any-return]
-            wrap(behaviour, method, _checked_stream if handler.request_streaming else _checked),
+            wrapped,
             _lenient(handler.request_deserializer),
             handler.response_serializer,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ import structlog
 from master.config import MasterConfig
 from master.epochs import ComparisonRequest, EpochReply, EpochRequest, Totals
 from master.errors import InvalidRequestError, NotAllowedError, StoppingError, StoreUnavailableError
+from master.metrics.counters import EpochTally
 from master.probation import NEEDED, Probation
 from master.records import ParamsReason, ParamsVersion, TaskSpec, TaskStatus
 from master.runner import Master
@@ -62,6 +64,7 @@ class Learning:
         self._rest_until = 0.0
         self._broken = asyncio.Event()
         self.probation: Probation | None = None
+        self.tally = EpochTally()
 
     async def start(self) -> None:
         """Put the newest version to use, and begin to learn."""
@@ -161,7 +164,13 @@ class Learning:
             mutation_rate=config.ga_mutation_rate,
             crossover_rate=config.ga_crossover_rate,
         )
-        reply = await self._trainer.epoch(request)
+        begin = time.perf_counter()
+        try:
+            reply = await self._trainer.epoch(request)
+        except TrainerError:
+            self.tally.trainer_failures += 1
+            raise
+        self.tally.note(reply.verdict, reply.evidence, time.perf_counter() - begin, self._master.clock())
         self._new_outcomes -= outcomes
         self._use_model(reply.model)
         return reply

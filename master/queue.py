@@ -98,6 +98,9 @@ class TaskQueue:
         self._size = 0
         # How often a job entered or left.
         self.moves = 0
+        # How many of them are parked, and how many will miss their deadline.
+        self.parked = 0
+        self.hopeless = 0
 
     def __len__(self) -> int:
         return self._size
@@ -126,6 +129,7 @@ class TaskQueue:
         group = job.group
         assert group is not None
         job.turn += 1
+        self._stands_no_more(job)
         job.standing = Standing.OUT
         job.group = None
         self._size -= 1
@@ -142,7 +146,9 @@ class TaskQueue:
 
     def park(self, job: Job) -> None:
         """Leave a job that only workers it avoids have room for alone until its `retry_at`."""
+        self._stands_no_more(job)
         job.standing = Standing.PARKED
+        self.parked += 1
         job.turn += 1
         job.starving_at = _patience_ends(job)
         heappush(self._timers, (job.retry_at, job.seq, job.turn, job))
@@ -159,12 +165,14 @@ class TaskQueue:
             if job.standing is Standing.PARKED:
                 if job.retry_at < now:
                     job.avoid = ()
+                    self.parked -= 1
                     self._join(job, group, now)
                 else:
                     heappush(timers, (job.retry_at, job.seq, turn, job))
                 continue
             if job.standing is Standing.HOPEFUL and job.latest_start < now:
                 job.standing = Standing.HOPELESS
+                self.hopeless += 1
                 heappush(group.hopeless, (job.submitted_at, job.seq, turn, job))
             if job.starving_at < now:
                 self.starve(job)
@@ -207,10 +215,17 @@ class TaskQueue:
             heappush(group.hopeful, (job.deadline, job.seq, job.turn, job))
         else:
             job.standing = Standing.HOPELESS
+            self.hopeless += 1
             heappush(group.hopeless, (job.submitted_at, job.seq, job.turn, job))
         self._watch(job)
         if not group.blocked:
             self.fresh[group] = None
+
+    def _stands_no_more(self, job: Job) -> None:
+        if job.standing is Standing.HOPELESS:
+            self.hopeless -= 1
+        elif job.standing is Standing.PARKED:
+            self.parked -= 1
 
     def _watch(self, job: Job) -> None:
         at = job.starving_at
