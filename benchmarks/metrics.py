@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from master.config import MasterConfig
-from master.events import RegisterWorker
+from master.events import Assign, AttemptId, RegisterWorker
 from master.metrics.counters import CALLS_S, Calls, Histogram
 from master.records import Submission, WorkerRecord
 from master.server import MasterServer
@@ -31,10 +31,29 @@ class WrongAnswerError(Exception):
     """What was measured had not been done."""
 
 
+class _Patient:
+    """A worker that takes everything and finishes nothing."""
+
+    def assign(self, effect: Assign) -> None:
+        pass
+
+    def cancel(self, attempt: AttemptId) -> None:
+        pass
+
+    def recorded(self, attempt: AttemptId) -> None:
+        pass
+
+    def lost(self) -> None:
+        pass
+
+
 async def _filled(server: MasterServer, workers: int, queued: int, shapes: int) -> None:
     for number in range(workers):
         record = WorkerRecord(f"w{number:05}", 16.0, 64.0, 0.0, 100.0)
         server.master.post(RegisterWorker(record))
+        server.master.links[record.worker_id] = _Patient()
+    small = [Submission(f"s{number}", cpu=1.0, command="true") for number in range(2 * workers)]
+    await server.master.submit(small)
     for begin in range(0, queued, 10_000):
         await server.master.submit(
             [
@@ -55,7 +74,12 @@ async def scrapes(workers: int, queued: int, shapes: int) -> dict[str, float]:
     """Milliseconds that the loop spends on a reading, and that a whole scrape takes; bytes of the page."""
     with tempfile.TemporaryDirectory() as directory:
         config = MasterConfig(
-            listen="127.0.0.1:0", store=str(Path(directory) / "m.db"), metrics_listen="127.0.0.1:0"
+            listen="127.0.0.1:0",
+            store=str(Path(directory) / "m.db"),
+            metrics_listen="127.0.0.1:0",
+            # Nobody speaks for these workers.
+            heartbeat_interval_s=600.0,
+            log_level="warning",
         )
         async with MasterServer(config) as server:
             await _filled(server, workers, queued, shapes)
@@ -72,9 +96,10 @@ async def scrapes(workers: int, queued: int, shapes: int) -> dict[str, float]:
             text = pages[-1][0]
             for name, expected in (
                 ('rts_workers{state="active"}', workers),
+                ("rts_live_attempts", 2 * workers),
                 ('rts_queue_tasks{reason="impossible"}', queued),
             ):
-                told = [float(line.split()[1]) for line in text.splitlines() if line.startswith(name)]
+                told = [float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} ")]
                 if told != [expected]:
                     raise WrongAnswerError(f"{name} is {told}, not {expected}")
     return {

@@ -45,7 +45,7 @@ from master.lifecycle import Lifecycle
 from master.liveness import Liveness
 from master.members import Member, Members
 from master.metrics.counters import Tally
-from master.metrics.overview import Overview, overview
+from master.metrics.overview import Census, Overview
 from master.placement import Placement
 from master.proposals import PlannerState, PlannerWorker, Proposals
 from master.queue import TaskQueue, order
@@ -129,6 +129,7 @@ class Cluster:
         self._reservations = Reservations(self._members, self._queue)
         self._placement = Placement(self._queue, self._members, self._reservations, scheduler)
         self._forecast = Forecast(self._members, self._queue)
+        self._census = Census(self._members, self._queue, self._reservations)
         self._lifecycle = Lifecycle(
             self._book,
             self._members,
@@ -227,7 +228,7 @@ class Cluster:
 
     def overview(self) -> Overview:
         """The cluster in a few numbers."""
-        return overview(self._members, self._queue, self._reservations)
+        return self._census.overview()
 
     def workers(self) -> list[WorkerStatus]:
         """Every registered worker, in order of id."""
