@@ -39,9 +39,7 @@ CASES = (
         {'rts_master_active{n="1"}': "1x10 _x90", 'rts_master_active{n="2"}': "0x100"},
         {'rts_master_active{n="1"}': "1x100", 'rts_master_active{n="2"}': "0x100"},
     ),
-    Case(
-        "RtsStoreStalled", {"rts_journal_stalled": "0x10 1x90"}, {"rts_journal_stalled": "0x10 1x5 0x85"}
-    ),
+    Case("RtsStoreStalled", {"rts_journal_stalled": "0x10 1x90"}, {"rts_journal_stalled": "0x10 1x5 0x85"}),
     Case(
         "RtsStoreDiskFull",
         {"rts_store_disk_free_bytes": "4x100", "rts_store_disk_size_bytes": "100x100"},
@@ -142,10 +140,15 @@ CASES = (
     Case(
         "RtsWorkersLost",
         {'rts_workers_removed_total{how="lost"}': "0x85 1x15"},
-        {'rts_workers_removed_total{how="left"}': "0x85 1x15", 'rts_workers_removed_total{how="lost"}': "3x99"},
+        {
+            'rts_workers_removed_total{how="left"}': "0x85 1x15",
+            'rts_workers_removed_total{how="lost"}': "3x99",
+        },
     ),
     Case(
-        "RtsWorkersSilent", {'rts_workers{state="inactive"}': "1x100"}, {'rts_workers{state="draining"}': "1x100"}
+        "RtsWorkersSilent",
+        {'rts_workers{state="inactive"}': "1x100"},
+        {'rts_workers{state="draining"}': "1x100"},
     ),
     Case("RtsNoWorkers", {'rts_workers{state="active"}': "0x100"}, {'rts_workers{state="active"}': "1x100"}),
     Case(
@@ -218,8 +221,8 @@ def test_each_alert_is_shown_to_fire_and_to_be_silent() -> None:
 
 
 def test_alerts_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
-    # Each case is a master of its own, so that one run of promtool judges them all; but of whether any master is
-    # in office there is one answer.
+    # Each case is a master of its own, so that one run of promtool judges them all; but whether any master is
+    # in office has one answer.
     series, expected = dict[str, Any](), list[dict[str, Any]]()
     tests = [{"interval": "1m", "input_series": series, "promql_expr_test": expected}]
     for number, case in enumerate(CASES):

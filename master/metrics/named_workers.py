@@ -57,10 +57,18 @@ class NamedWorkers:
 
     def read(self, members: Mapping[str, Member], total: Counts) -> dict[str, Counts]:
         """What each named worker did since its series began, and under `OTHER` the rest of `total`."""
-        for worker_id in [w for w, named in self._named.items() if members.get(w) is not named.member]:
-            self._ended = _plus(self._ended, self._named.pop(worker_id).told)
+        for worker_id, named in list(self._named.items()):
+            member = members.get(worker_id)
+            if member is None:
+                self._ended = _plus(self._ended, named.told)
+                del self._named[worker_id]
+            elif member is not named.member:
+                # It went and came back between two readings: its series goes on.
+                named.member, named.before = member, _minus(NONE, named.told)
         if len(members) > len(self._named):
             self._name(members)
+        else:
+            self._unnamed.clear()
         counts, rest = {}, _minus(total, self._ended)
         for worker_id, named in self._named.items():
             named.told = counts[worker_id] = _minus(_done(named.member), named.before)
