@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
@@ -84,13 +85,6 @@ def code_name(kind: type[MasterError]) -> str:
     return _CODES[kind].name
 
 
-def _outcome(error: Exception) -> str:
-    """The name of the status code that `_refuse` ends a call with."""
-    if isinstance(error, MasterError):
-        return code_name(type(error))
-    return "CANCELLED" if isinstance(error, grpc.aio.InternalError) else "INTERNAL"
-
-
 def _short(error: MasterError) -> str:
     """The error's sentence, cut where it repeats something long that came."""
     sentence = str(error)
@@ -127,6 +121,14 @@ async def _refuse(context: Context, error: Exception, method: str) -> NoReturn:
         raise asyncio.CancelledError from None
     log.error("request failed", method=method, exc_info=error)
     await _abort(context, grpc.StatusCode.INTERNAL, "internal error; the master's log says more")
+
+
+def tells_no_hang_up(record: logging.LogRecord) -> bool:
+    """Whether a record of gRPC's logger is more than a client that hung up while its call's end was written.
+
+    No handler sees that, and gRPC writes a traceback of it.
+    """
+    return record.exc_info is None or not isinstance(record.exc_info[1], grpc.aio.InternalError)
 
 
 async def _abort(
@@ -189,22 +191,41 @@ def refusing(error: MasterError, method: str, *, streams: bool) -> Handler:
 
 
 def _single(
-    behaviour: Callable[[Any, Context], Awaitable[Any]],
-    method: str,
-    check: Callable[[Any], Any],
-    calls: Calls,
-    *,
-    timed: bool,
+    behaviour: Callable[[Any, Context], Awaitable[Any]], method: str, check: Callable[[Any], Any]
+) -> Callable[..., Awaitable[Any]]:
+    async def call(request: Any, context: Context) -> Any:
+        try:
+            return await behaviour(check(request), context)
+        except Exception as error:
+            await _refuse(context, error, method)
+
+    return call
+
+
+def _stream(
+    behaviour: Callable[[Any, Context], AsyncGenerator[Any, None]], method: str, check: Callable[[Any], Any]
+) -> Callable[..., Awaitable[None]]:
+    # Not a generator itself: gRPC would write for it, and log a traceback when a client hangs up meanwhile.
+    async def call(request: Any, context: Context) -> None:
+        try:
+            async with contextlib.aclosing(behaviour(check(request), context)) as messages:
+                async for message in messages:
+                    await context.write(message)
+        except Exception as error:
+            await _refuse(context, error, method)
+
+    return call
+
+
+def _counted(
+    answered: Callable[..., Awaitable[Any]], method: str, calls: Calls, *, timed: bool
 ) -> Callable[..., Awaitable[Any]]:
     async def call(request: Any, context: Context) -> Any:
         begin = time.perf_counter()
         try:
-            answer = await behaviour(check(request), context)
-        except Exception as error:
-            calls.ended(method, _outcome(error))
-            await _refuse(context, error, method)
-        except asyncio.CancelledError:
-            calls.ended(method, "CANCELLED")
+            answer = await answered(request, context)
+        except BaseException as error:
+            calls.ended(method, _code_of_end(error, context))
             raise
         calls.ended(method, "OK")
         if timed:
@@ -214,26 +235,10 @@ def _single(
     return call
 
 
-def _stream(
-    behaviour: Callable[[Any, Context], AsyncIterator[Any]],
-    method: str,
-    check: Callable[[Any], Any],
-    calls: Calls,
-) -> Callable[..., AsyncIterator[Any]]:
-    async def call(request: Any, context: Context) -> AsyncIterator[Any]:
-        # A generator whose reader has gone is closed, which is no exception but the end that it gets.
-        code = "CANCELLED"
-        try:
-            async for message in behaviour(check(request), context):
-                yield message
-            code = "OK"
-        except Exception as error:
-            code = _outcome(error)
-            await _refuse(context, error, method)
-        finally:
-            calls.ended(method, code)
-
-    return call
+def _code_of_end(error: BaseException, context: Context) -> str:
+    if isinstance(error, asyncio.CancelledError):
+        return "CANCELLED"
+    return context.code().name if isinstance(error, grpc.aio.AbortError) else "UNKNOWN"
 
 
 class Errors(grpc.aio.ServerInterceptor):
@@ -266,15 +271,11 @@ class Errors(grpc.aio.ServerInterceptor):
         )
         behaviour = getattr(handler, kind)
         # A streaming handler is an async generator, or writes to the context and returns nothing.
-        check = _checked_stream if handler.request_streaming else _checked
-        wrapped: Callable[..., Any]
-        if inspect.isasyncgenfunction(behaviour):
-            wrapped = _stream(behaviour, method, check, self._calls)
-        else:
-            wrapped = _single(behaviour, method, check, self._calls, timed=kind == "unary_unary")
+        wrap = _stream if inspect.isasyncgenfunction(behaviour) else _single
+        answered = wrap(behaviour, method, _checked_stream if handler.request_streaming else _checked)
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         return make(  # type: ignore[no-any-return]
-            wrapped,
+            _counted(answered, method, self._calls, timed=kind == "unary_unary"),
             _lenient(handler.request_deserializer),
             handler.response_serializer,
         )
