@@ -248,6 +248,10 @@ def test_promtool_finds_no_fault_with_the_rules() -> None:
     promtool("check", "rules", str(RULES))
 
 
+def test_promtool_finds_no_fault_with_the_example() -> None:
+    promtool("check", "config", str(RULES.with_name("prometheus.yml")))
+
+
 def test_every_alert_says_what_is_and_what_to_look_at() -> None:
     blocks = RULES.read_text().split("- alert: ")[1:]
     for block in blocks:

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import shutil
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -15,6 +16,7 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
@@ -24,10 +26,14 @@ from master.metrics.catalogue import METRICS, Metric
 from master.metrics.counters import Histogram
 from master.metrics.readings import Readings, Values
 
+log = structlog.get_logger(__name__)
+
 # Prometheus itself gives up after 10 s unless it is told otherwise.
 LOOP_PATIENCE_S = 5.0
 # A connection that says nothing is closed, and a closing server notices within this.
 SOCKET_PATIENCE_S = 10.0
+# Prometheus needs one or two; of more the master would run out of what its calls need.
+CONNECTIONS = 16
 POLL_S = 0.1
 PATH = "/metrics"
 
@@ -47,6 +53,30 @@ class _Handler(WSGIRequestHandler):
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+
+    def __init__(self, *arguments: Any) -> None:
+        self._room = threading.BoundedSemaphore(CONNECTIONS)
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection in a thread, or close it."""
+        if self._room.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve a connection."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing when a client was silent or hung up; the library would write a traceback to stderr."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            log.error("a request for metrics failed", exc_info=error)
 
 
 class _ServerV6(_Server):
@@ -146,6 +176,9 @@ class MetricsEndpoint:
             return page
         except _NoReadingError as error:
             return _say(start_response, "503 Service Unavailable", str(error))
+        except Exception:
+            log.exception("the metrics cannot be told")
+            return _say(start_response, "500 Internal Server Error", "the master's log says more")
         finally:
             self._turn.release()
 

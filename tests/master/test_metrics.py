@@ -114,6 +114,37 @@ async def test_a_scrape_ends_with_an_error_when_the_loop_hangs(
         await until(well)
 
 
+async def test_connections_that_say_nothing_do_not_pile_up(tmp_path: Any) -> None:
+    async with serving(settings(tmp_path)) as (server, _):
+        host, port = server.metrics_address.split(":")
+        silent = [await asyncio.open_connection(host, port) for _ in range(endpoint.CONNECTIONS)]
+        reader, writer = await asyncio.open_connection(host, port)
+        assert await asyncio.wait_for(reader.read(), 10.0) == b""
+        for _, each in (*silent, (reader, writer)):
+            each.close()
+
+        async def well() -> bool:
+            try:
+                return (await asyncio.to_thread(fetched, server.metrics_address))[0] == 200
+            except OSError:
+                return False
+
+        await until(well)
+
+
+async def test_a_reading_that_fails_is_an_error_and_in_the_log(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with serving(settings(tmp_path)) as (server, _):
+        monkeypatch.setattr(server.master, "counts", lambda: 1 / 0)
+        status, sentence = await asyncio.to_thread(fetched, server.metrics_address)
+        assert (status, sentence) == (500, "the master's log says more\n")
+        monkeypatch.undo()
+        await scraped(server)
+    printed = capsys.readouterr()
+    assert "ZeroDivisionError" in printed.out + printed.err
+
+
 async def test_a_master_that_stands_by_says_so(tmp_path: Path, mongo_uri: str) -> None:
     changes = {"store": mongo_uri, "lease_period_s": 1.0}
     standby = MasterServer(settings(tmp_path, **changes))
