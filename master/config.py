@@ -33,7 +33,8 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True):
     the other `ga_` settings are the genetic algorithm's. `tls_cert` and `tls_key` are the PEM files of an
     encrypted port, with `client_ca` for clients that show a certificate of these authorities only. `tokens`
     is the file that `master.tokens` reads; empty: nobody is asked for one. At `metrics_listen`, host:port,
-    Prometheus finds /metrics (empty: nowhere), with series of their own for `metrics_workers` workers.
+    Prometheus finds /metrics (empty: nowhere), with series of their own for `metrics_workers` workers. At
+    `log_level` "debug" the risks behind a decision are logged for the share `log_risk_sample` of the tasks.
     """
 
     listen: str = "127.0.0.1:7070"
@@ -64,6 +65,7 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True):
     metrics_workers: int = 100
     log_level: str = "info"
     log_format: str = "console"
+    log_risk_sample: float = 0.01
 
 
 _UNITS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -184,6 +186,7 @@ _SETTINGS: tuple[tuple[str, str, Callable[[object], Any]], ...] = (
     ("metrics_workers", "RTS_METRICS_WORKERS", _count),
     ("log_level", "RTS_LOG_LEVEL", _one_of("debug", "info", "warning", "error")),
     ("log_format", "RTS_LOG_FORMAT", _one_of("console", "json")),
+    ("log_risk_sample", "RTS_LOG_RISK_SAMPLE", _within(float, 0, 1)),
 )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from master.fallback_log import FallbackLog
 from master.metrics.counters import Histogram
 from rtscore import Decision, Scheduler, Source, Task
 
@@ -34,10 +35,16 @@ class TimedScheduler:
     """Passes everything on to `inner` and times `select_worker`.
 
     A fallback is a decision that a scheduler other than the round-robin one left to round-robin.
+
+    Attributes
+    ----------
+    fallback_log : FallbackLog
+        What warns of them.
     """
 
     def __init__(self, inner: Scheduler) -> None:
         self._inner = inner
+        self.fallback_log = FallbackLog()
         self._select = inner.select_worker
         # With round-robin chosen as the scheduler its decisions are no fallbacks.
         self._counts_fallbacks = inner.name != "round-robin"
@@ -65,10 +72,12 @@ class TimedScheduler:
         self._total_ns += taken
         source = decision.source
         if source is not _RTS:
-            if source is _ROUND_ROBIN:
-                self._round_robin += 1
-            else:
+            if source is not _ROUND_ROBIN:
                 self._unplaced += 1
+            else:
+                self._round_robin += 1
+                if self._counts_fallbacks:
+                    self.fallback_log.add(task.id, decision.worker_id)
         return decision
 
     def reset(self) -> None:

@@ -156,8 +156,12 @@ METRICS: dict[str, Metric] = {
             "1 while the parameters in use have yet to keep what their replay promised.",
         ),
         _metric("rts_aod_epoch_interval_seconds", "gauge", "How often parameters are learned; 0: never."),
-        _metric("rts_aod_epochs_total", "counter", "Epochs of learning by verdict.", "verdict"),
-        _metric("rts_aod_epoch_duration_seconds", "histogram", "Time that an epoch took."),
+        _metric("rts_aod_epochs_total", "counter", "Epochs of learning by what became of them.", "verdict"),
+        _metric(
+            "rts_aod_epoch_duration_seconds",
+            "histogram",
+            "Time that an epoch took, its wait for the trainer included.",
+        ),
         _metric(
             "rts_aod_last_epoch_timestamp_seconds", "gauge", "When the last epoch ended, in Unix seconds."
         ),

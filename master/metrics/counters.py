@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rtscore import TASK_TYPES
 
@@ -106,31 +105,3 @@ class Calls:
         if histogram is None:
             histogram = self.durations[method] = Histogram(CALLS_S)
         histogram.add(seconds)
-
-
-class EpochTally:
-    """Epochs of learning since the master began.
-
-    Attributes
-    ----------
-    verdicts : by what the trainer said
-    durations : of the epochs that it answered, in seconds
-    trainer_failures : epochs that ended with the trainer
-    last_at : when it answered last, in Unix seconds; 0 before the first time
-    evidence : of the last epoch that did not fail
-    """
-
-    def __init__(self) -> None:
-        self.verdicts: Counter[str] = Counter()
-        self.durations = Histogram(EPOCHS_S)
-        self.trainer_failures = 0
-        self.last_at = 0.0
-        self.evidence: Mapping[str, Any] = {}
-
-    def note(self, verdict: str, evidence: Mapping[str, Any], seconds: float, now: float) -> None:
-        """Count an epoch that the trainer has answered."""
-        self.verdicts[verdict] += 1
-        self.durations.add(seconds)
-        self.last_at = now
-        if verdict != "failed":
-            self.evidence = evidence

@@ -58,7 +58,7 @@ class Census:
         # A task that was refused may be impossible by now, and is counted once: as that.
         possible = len(queue) - impossible
         reserved = min(len(self._reservations.held), possible)
-        refused = min(queue.parked, possible - reserved)
+        refused = min(len(queue.parked), possible - reserved)
         return Overview(
             {
                 "room": possible - reserved - refused,

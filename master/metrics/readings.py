@@ -162,15 +162,17 @@ class Readings:
         }
 
     def _epochs(self, learning: Learning) -> dict[str, Values]:
-        tally, evidence = learning.tally, learning.tally.evidence
+        epochs = learning.epochs
+        evidence = next((e.evidence for e in reversed(epochs.past) if e.evidence), {})
         values: dict[str, Values] = {
             "rts_aod_epoch_interval_seconds": _one(self._config.ga_epoch_interval_s),
-            "rts_aod_epochs_total": _counted(tally.verdicts, VERDICTS),
-            "rts_aod_epoch_duration_seconds": _one(tally.durations.copy()),
-            "rts_aod_trainer_failures_total": _one(tally.trainer_failures),
+            "rts_aod_epochs_total": _counted(epochs.verdicts, VERDICTS),
+            "rts_aod_epoch_duration_seconds": _one(epochs.durations.copy()),
+            "rts_aod_trainer_failures_total": _one(epochs.trainer_failures),
         }
-        if tally.last_at:
-            values["rts_aod_last_epoch_timestamp_seconds"] = _one(tally.last_at)
+        if epochs.past:
+            last = epochs.past[-1]
+            values["rts_aod_last_epoch_timestamp_seconds"] = _one(last.started_at + last.duration_s)
         if generations := evidence.get("generations"):
             values["rts_aod_best_fitness"] = _one(max(generation["best"] for generation in generations))
         if regression := evidence.get("regression"):

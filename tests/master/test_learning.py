@@ -12,7 +12,7 @@ import pytest
 from peers import SessionWorker, config, serving, until
 
 from master.config import MasterConfig
-from master.epochs import ComparisonReply, ComparisonRequest, EpochReply, EpochRequest
+from master.epochs import ComparisonReply, ComparisonRequest, EpochProgress, EpochReply, EpochRequest
 from master.errors import InvalidRequestError, NotAllowedError
 from master.learning import Learning
 from master.records import ParamsReason, Submission
@@ -60,7 +60,9 @@ class Script:
             raise self.comparison
         return self.comparison
 
-    async def epoch(self, request: EpochRequest) -> EpochReply:
+    async def epoch(
+        self, request: EpochRequest, progress: Callable[[EpochProgress], None] = lambda _: None
+    ) -> EpochReply:
         self.requests.append(request)
         answer = self.answers.pop(0) if self.answers else KEPT
         if isinstance(answer, Exception):
@@ -200,9 +202,10 @@ async def test_a_trainer_that_fails_is_asked_again_and_the_master_goes_on(
         await until(lambda: len(server.script.requests) >= 3)
         await server.finish(2, prefix="more")
         await until(lambda: server.learned.versions.number == 2)
-        tally = server.learned.tally
-        assert tally.trainer_failures == 2
-        assert (tally.verdicts["failed"], tally.verdicts["accepted"]) == (1, 1)
+        epochs = server.learned.epochs
+        await until(lambda: sum(epochs.durations.counts) == 4)
+        assert epochs.trainer_failures == 2
+        assert (epochs.verdicts["failed"], epochs.verdicts["accepted"]) == (3, 1)
 
 
 # ---- rollback ----
