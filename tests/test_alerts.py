@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from prometheus_server import promtool
+from typer.testing import CliRunner
+
+from master.cli.app import app
 
 RULES = Path(__file__).resolve().parent.parent / "docs/monitoring/alerts.yml"
 
@@ -258,6 +261,22 @@ def test_every_alert_says_what_is_and_what_to_look_at() -> None:
         assert re.search(r"severity: (critical|warning|info)\n", block), block
         assert re.search(r'summary: ".+\."', block), block
         assert re.search(r'runbook: ".+"', block), block
+
+
+def test_every_command_and_log_line_of_a_runbook_exists() -> None:
+    runbooks = "\n".join(re.findall(r'runbook: "(.+)"', RULES.read_text()))
+    commands = re.findall(r"`rts ([a-z-]+(?: (?:show|history|rollback))?)", runbooks)
+    assert len(commands) > 15
+    help_texts = {name: CliRunner().invoke(app, [*name.split(), "--help"]) for name in set(commands)}
+    assert {name for name, told in help_texts.items() if told.exit_code} == set()
+    events = (RULES.parents[1] / "LOGGING.md").read_text()
+    named = [
+        line
+        for quoted in re.findall(r"\(((?:`[^`]+`(?:, )?)+)\)", runbooks)
+        for line in re.findall("`(.+?)`", quoted)
+    ]
+    assert len(named) >= 4
+    assert [line for line in named if f"| `{line}" not in events] == []
 
 
 def firing_at(case: Case, labels: str, firing: bool) -> dict[str, Any]:
