@@ -23,7 +23,7 @@ from rtscore.tasks import DEFAULT_TAU, TASK_TYPES
 from worker.config import WorkerConfig
 
 ROOT = Path(__file__).resolve().parent.parent
-PART = re.compile(r"(<!-- generated: (\S+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
+PART = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 LANGUAGES = {".py": "python", ".json": "json", ".service": "ini", ".toml": "toml"}
 # What the metavar of a flag says about the unit of its number.
 UNITS = {"TIME": "s", "SECONDS": "s", "RATE": "fraction", "K": "factor", "N": "count"}
@@ -53,7 +53,9 @@ def table(header: str, rows: list[tuple[str, ...]]) -> str:
     """A Markdown table; `header` has its titles between bars."""
     titles = header.split("|")
     lines = [titles, ["---"] * len(titles), *(row for row in rows)]
-    return "\n".join("| " + " | ".join(cell.strip().replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(cell.strip().replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
 
 
 def code(value: object) -> str:
@@ -116,7 +118,9 @@ def worker_settings() -> str:
     for option in options(commands()["worker"]):
         unit = RESOURCES.get(option.name) or UNITS.get(option.metavar or "", "")
         names = [f"`{max(option.opts, key=len)}`", *(f"`{each}`" for each in variables(option))]
-        rows.append(("<br>".join(names), shown("" if option.default is None else option.default), unit, option.help))
+        rows.append(
+            ("<br>".join(names), shown("" if option.default is None else option.default), unit, option.help)
+        )
     return table("flag, environment|default|unit|effect", rows)
 
 
@@ -124,7 +128,9 @@ def worker_fixed() -> str:
     """The fields of WorkerConfig that no flag sets."""
     flags = {option.name for option in options(commands()["worker"])}
     given = flags | {"masters", "credentials", "container_host", "drain_timeout_s"}
-    words = dict(re.findall(r"^    (\w+) : [^\n]*\n((?:        [^\n]*\n)+)", WorkerConfig.__doc__ or "", re.MULTILINE))
+    words = dict(
+        re.findall(r"^    (\w+) : [^\n]*\n((?:        [^\n]*\n)+)", WorkerConfig.__doc__ or "", re.MULTILINE)
+    )
     rows = [
         (code(field.name), shown(field.default), " ".join(words[field.name].split()))
         for field in msgspec.structs.fields(WorkerConfig)
@@ -175,7 +181,9 @@ def parameter_keys() -> str:
 
 def task_types() -> str:
     """The six types in their order."""
-    return table("type|τ before anything ran, s", [(code(each), f"{DEFAULT_TAU[each]:g}") for each in TASK_TYPES])
+    return table(
+        "type|τ before anything ran, s", [(code(each), f"{DEFAULT_TAU[each]:g}") for each in TASK_TYPES]
+    )
 
 
 TABLES = {
@@ -198,7 +206,7 @@ def part(name: str) -> str:
 
 def generated(text: str) -> str:
     """A document with all of its parts made anew."""
-    return PART.sub(lambda found: f"{found[1]}{part(found[2])}{found[3]}", text)
+    return PART.sub(lambda found: f"{found[1]}\n{part(found[2])}\n\n{found[3]}", text)
 
 
 def main() -> int:

@@ -66,12 +66,16 @@ def share_met(table: WorkerTable, scheduler: Scheduler, machines: Machines, load
     running: list[tuple[float, int, str, float]] = []
     arrived = met = 0
     while arrived < len(load) or running:
-        now = min(load.arrival[arrived] if arrived < len(load) else np.inf, running[0][0] if running else np.inf)
+        now = min(
+            load.arrival[arrived] if arrived < len(load) else np.inf, running[0][0] if running else np.inf
+        )
         while running and running[0][0] <= now:
             end, i, worker, start = heapq.heappop(running)
             met += end <= load.deadline[i]
             attempt = AttemptId(load.task_ids[i], 1)
-            done = AttemptFinished(worker, attempt, True, started_at=start, finished_at=end, runtime_s=end - start)
+            done = AttemptFinished(
+                worker, attempt, True, started_at=start, finished_at=end, runtime_s=end - start
+            )
             cluster.handle(done, now)
         while arrived < len(load) and load.arrival[arrived] <= now:
             i, arrived = arrived, arrived + 1

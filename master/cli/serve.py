@@ -64,7 +64,10 @@ class LogFormat(StrEnum):
 def master(
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="A TOML file of settings.")] = None,
     listen: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="[RTS_LISTEN, 127.0.0.1:7070] Where to listen; port 0: a free one.")
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="[RTS_LISTEN, 127.0.0.1:7070] Where to listen; port 0: a free one."
+        ),
     ] = None,
     store: Annotated[
         str | None,
@@ -75,7 +78,10 @@ def master(
     ] = None,
     lease_period: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="[RTS_LEASE_PERIOD, 2s] Two without a sign, and a standby takes over (MongoDB)."),
+        typer.Option(
+            metavar="TIME",
+            help="[RTS_LEASE_PERIOD, 2s] Two without a sign, and a standby takes over (MongoDB).",
+        ),
     ] = None,
     scheduler: Annotated[
         str | None, typer.Option(metavar="NAME", help="[RTS_SCHEDULER, rts] rts (least risk) or round-robin.")
@@ -85,7 +91,10 @@ def master(
         typer.Option(metavar="FILE", help="[RTS_PARAMS] Parameters: written when learned, read on change."),
     ] = None,
     params_reload_interval: Annotated[
-        str | None, typer.Option(metavar="TIME", help="[RTS_PARAMS_RELOAD_INTERVAL, 30s] How often --params is looked at.")
+        str | None,
+        typer.Option(
+            metavar="TIME", help="[RTS_PARAMS_RELOAD_INTERVAL, 30s] How often --params is looked at."
+        ),
     ] = None,
     sla_multiplier: Annotated[
         str | None,
@@ -100,17 +109,25 @@ def master(
     ] = None,
     max_queued: Annotated[
         str | None,
-        typer.Option(metavar="N", help="[RTS_MAX_QUEUED, 1000000] Refuse tasks while so many wait; 0: no limit."),
+        typer.Option(
+            metavar="N", help="[RTS_MAX_QUEUED, 1000000] Refuse tasks while so many wait; 0: no limit."
+        ),
     ] = None,
     max_queued_per_user: Annotated[
         str | None,
         typer.Option(metavar="N", help="[RTS_MAX_QUEUED_PER_USER, 0] The same, of one user."),
     ] = None,
     heartbeat_interval: Annotated[
-        str | None, typer.Option(metavar="TIME", help="[RTS_HEARTBEAT_INTERVAL, 2s] Of the workers; three missed: inactive.")
+        str | None,
+        typer.Option(
+            metavar="TIME", help="[RTS_HEARTBEAT_INTERVAL, 2s] Of the workers; three missed: inactive."
+        ),
     ] = None,
     worker_grace: Annotated[
-        str | None, typer.Option(metavar="TIME", help="[RTS_WORKER_GRACE, 10s] From inactive to lost: its tasks go elsewhere.")
+        str | None,
+        typer.Option(
+            metavar="TIME", help="[RTS_WORKER_GRACE, 10s] From inactive to lost: its tasks go elsewhere."
+        ),
     ] = None,
     stop_grace: Annotated[
         str | None, typer.Option(metavar="TIME", help="[RTS_STOP_GRACE, 10s] A stop takes no longer.")
@@ -128,10 +145,12 @@ def master(
         str | None, typer.Option(metavar="N", help="[GA_GENERATIONS, 10] Generations of an epoch.")
     ] = None,
     ga_mutation_rate: Annotated[
-        str | None, typer.Option(metavar="RATE", help="[GA_MUTATION_RATE, 0.1] Chance of each gene to change.")
+        str | None,
+        typer.Option(metavar="RATE", help="[GA_MUTATION_RATE, 0.1] Chance of each gene to change."),
     ] = None,
     ga_crossover_rate: Annotated[
-        str | None, typer.Option(metavar="RATE", help="[GA_CROSSOVER_RATE, 0.7] Chance of two candidates to mix.")
+        str | None,
+        typer.Option(metavar="RATE", help="[GA_CROSSOVER_RATE, 0.7] Chance of two candidates to mix."),
     ] = None,
     train_window: Annotated[
         str | None, typer.Option(metavar="TIME", help="[RTS_TRAIN_WINDOW, 24h] How far back is learned from.")
@@ -162,7 +181,10 @@ def master(
         str | None, typer.Option(metavar="LEVEL", help="[RTS_LOG_LEVEL, info] Least level that is logged.")
     ] = None,
     log_format: Annotated[
-        str | None, typer.Option(metavar="FORMAT", help="[RTS_LOG_FORMAT, console] console for people, json for machines.")
+        str | None,
+        typer.Option(
+            metavar="FORMAT", help="[RTS_LOG_FORMAT, console] console for people, json for machines."
+        ),
     ] = None,
 ) -> None:
     """Run a master.

@@ -58,7 +58,9 @@ def test_no_command_hides_where_it_is_not_run(path: Path) -> None:
     outside = re.sub(r"^[ ]*```.*?^[ ]*```[ ]*$", "", text, flags=re.MULTILINE | re.DOTALL)
     pasted = [content for language, content in fences(text) if language == "text"]
     pasted += re.findall(r"^ {4}\S.*$", re.sub(r"<!--.*?-->", "", outside, flags=re.DOTALL), re.MULTILINE)
-    commands = [part for part in pasted if re.search(r"^\s*(\$ |(rts|make|python|pip|sudo) )", part, re.MULTILINE)]
+    commands = [
+        part for part in pasted if re.search(r"^\s*(\$ |(rts|make|python|pip|sudo) )", part, re.MULTILINE)
+    ]
     assert not commands
 
 
