@@ -1,7 +1,7 @@
-"""Writes the parts of the documents that follow from the sources: tables of settings, and files that a page shows.
+"""Writes what the documents take from the sources: tables of settings, and files that a page shows.
 
-`python docs/generate.py` writes them, `--check` only says which are stale. A part stands between `<!-- generated: NAME -->`
-and `<!-- end -->`; NAME is a table of this file, or the path of a file to show.
+`python docs/generate.py` writes it, `--check` only says what is stale. A part stands between
+`<!-- generated: NAME -->` and `<!-- end -->`; NAME is a table of this file, or the path of a file to show.
 """
 
 from __future__ import annotations
@@ -168,11 +168,15 @@ def client_variables() -> str:
 
 def parameter_keys() -> str:
     """The numbers of a parameter file."""
-    rows = []
-    for group, _, kind in _GROUPS:
-        bound = f"0 to {THETA_MAX:g}" if group == "Theta" else "at least 0, finite"
-        for field in msgspec.structs.fields(kind):
-            rows.append((f"`{group}.{field.name.capitalize()}`", shown(field.default), bound))
+    rows = [
+        (
+            f"`{group}.{field.name.capitalize()}`",
+            shown(field.default),
+            f"0 to {THETA_MAX:g}" if group == "Theta" else "at least 0, finite",
+        )
+        for group, _, kind in _GROUPS
+        for field in msgspec.structs.fields(kind)
+    ]
     rows.append(("`AffinityMatrix.TYPE.WORKER`", "`0`", f"−{AFFINITY_BOUND:g} to {AFFINITY_BOUND:g}"))
     rows.append(("`PenaltyVector.WORKER`", "`0`", "at least 0, finite"))
     rows.append(("`Meta`", "empty", "any JSON object; carried along, never interpreted"))

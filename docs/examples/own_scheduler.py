@@ -1,6 +1,7 @@
-"""A scheduler of your own, and what it is worth: the same tasks through the master's core, one scheduler at a time.
+"""A scheduler of your own, and what it is worth: the same tasks through the master's core for each.
 
-Best fit: of the workers with room for a task the one that will have the fewest cores left, so that the large ones stay free.
+Best fit: of the workers with room for a task the one with the fewest cores left, so that the large ones
+stay free.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The command blocks of a document: found by sybil, run in order in one bash.
 
-A `sh` block is run, a `python` block is a program of its own, a `console` block is run and what it prints is compared (`...`
-stands for anything). `<!-- skip: next "why" -->` before a block says that it is not run, `<!-- invisible-code: sh` runs what
-only the test needs. The first command that fails ends the document.
+A `sh` block is run, a `python` block is a program of its own, a `console` block is run and what it prints
+is compared (`...` stands for anything). `<!-- skip: next "why" -->` before a block says that it is not run,
+`<!-- invisible-code: sh` runs what only the test needs. The first command that fails ends the document.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class BlockError(AssertionError):
 
 
 class Shell:
-    """One bash under `set -e` with a home and a working directory of its own, and a master's address that is free."""
+    """One bash under `set -e`, with a home, a working directory and an address for a master of its own."""
 
     def __init__(self, directory: Path, **more: str) -> None:
         self.directory = directory / "work"

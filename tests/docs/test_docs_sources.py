@@ -38,7 +38,7 @@ def test_every_variable_that_the_sources_read_is_in_the_configuration() -> None:
     for package in ("rtscore", "aod", "master", "worker"):
         for path in (ROOT / package).rglob("*.py"):
             named |= set(re.findall(r'"((?:RTS|GA|SCHED)_[A-Z_]+)"', path.read_text(encoding="utf-8")))
-    # Not for people: the worker's mark on its tasks, by which a restarted one finds them, and what the demo tells its own.
+    # Not for people: the worker's mark on its tasks, and what the demo tells its own.
     ours = {"RTS_TASK_DIR", "RTS_DEMO_TIMES"}
     assert {name for name in named - ours if f"`{name}`" not in CONFIGURATION} == set()
     assert {"RTS_LISTEN", "GA_GENERATIONS", "RTS_TOKEN"} <= named
