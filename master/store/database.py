@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from msgspec.structs import astuple
+
+from master.records import TaskState
 from master.store.base import StoreConflictError, StoreOpenError
 from master.store.rows import Row, Runs
 from master.store.schema import (
@@ -20,6 +24,7 @@ from master.store.schema import (
     TASK_COLUMNS,
     WORKER_COLUMNS,
 )
+from master.timeline import fold, wait_bin
 
 Part: TypeAlias = tuple[str, list[Row]]
 
@@ -63,6 +68,27 @@ HISTORY = (
     " CROSS JOIN tasks t ON t.task_id = r.task_id"
     " CROSS JOIN assignments a ON a.task_id = r.task_id AND a.attempt = r.attempt"
     " WHERE r.completed_at >= ? AND r.completed_at < ? ORDER BY r.completed_at, r.task_id"
+)
+
+_STATES = [state.value for state in TaskState]
+NEWEST_END = (
+    "SELECT completed_at FROM tasks INDEXED BY tasks_by_completion WHERE completed_at > 0"
+    " AND completed_at < ? ORDER BY completed_at DESC LIMIT 1 OFFSET ?"
+)
+SUBMITTED = (
+    "SELECT min(CAST((created_at - ?) / ? AS INTEGER), ?) AS bucket, task_type, count(*)"
+    " FROM tasks INDEXED BY tasks_by_status WHERE status = ? AND created_at >= ? AND created_at < ?"
+    " GROUP BY bucket, task_type"
+)
+# A task that never started waited until its end.
+ENDED = (
+    "SELECT min(CAST((completed_at - ?) / ? AS INTEGER), ?) AS bucket, task_type, wait_bin(wait) AS bin,"
+    " count(*), sum(status = 'failed'), sum(ifnull(sla_success, 0)), sum(wait),"
+    " sum(max(0.0, completed_at - deadline))"
+    " FROM (SELECT *, max(0.0, ifnull(nullif(started_at, 0.0), completed_at) - created_at) AS wait"
+    " FROM tasks INDEXED BY tasks_by_completion WHERE completed_at > 0"
+    " AND completed_at >= ? AND completed_at < ? AND status IN ('completed', 'failed'))"
+    " GROUP BY bucket, task_type, bin"
 )
 
 _KEYS: dict[str, tuple[str, Callable[[Row], Row], str]] = {
@@ -193,9 +219,52 @@ class Database:
             self._connection.execute("ROLLBACK")
 
     def list_tasks(
-        self, states: list[str], user_id: str, limit: int, after: tuple[float, str] | None
+        self,
+        states: list[str],
+        user_id: str,
+        limit: int,
+        after: tuple[float, str] | None,
+        until: tuple[float, str] | None = None,
+        searched: tuple[str, str, str, bool | None] = ("", "", "", None),
     ) -> Iterator[Part]:
-        """Rows of tasks in these states, newest first."""
+        """Rows of tasks in these states, newest first; `searched` are worker, type, text and whether met."""
+        worker_id, task_type, text, sla_success = searched
+        found: list[tuple[str, Row]] = []
+        if worker_id:
+            found.append(("worker_id = ?", (worker_id,)))
+        if task_type:
+            found.append(("task_type = ?", (task_type,)))
+        if sla_success is not None:
+            found.append(("sla_success = ?", (sla_success,)))
+        if text:
+            # SQLite's lower() and `bytes.lower` know ASCII alone.
+            part = text.encode().lower().decode()
+            columns = ("task_id", "user_id", "command")
+            found.append((" OR ".join(f"instr(lower({c}), ?) > 0" for c in columns), (part,) * 3))
+        yield from self._listed("tasks", TASK_COLUMNS, states, user_id, limit, after, until, found)
+
+    def list_position(
+        self, states: list[str], user_id: str, after: tuple[float, str] | None, count: int
+    ) -> Iterator[Part]:
+        """The row (created_at, task_id) of the task that a listing comes to after `count` tasks, if any."""
+        for name, rows in self._listed(
+            "positions", "created_at, task_id", states, user_id, count, after, None, [], offset=count - 1
+        ):
+            yield name, rows[-1:]
+
+    def _listed(
+        self,
+        name: str,
+        columns: str,
+        states: list[str],
+        user_id: str,
+        limit: int,
+        after: tuple[float, str] | None,
+        until: tuple[float, str] | None,
+        found: list[tuple[str, Row]],
+        *,
+        offset: int = 0,
+    ) -> Iterator[Part]:
         if user_id:
             marks = ", ".join("?" * len(states))
             where, ranges = f"user_id <> '' AND user_id = ? AND status IN ({marks})", [(user_id, *states)]
@@ -203,12 +272,20 @@ class Database:
         else:
             where, ranges, index = "status = ?", [(state,) for state in states], "tasks_by_status"
         page = " ORDER BY created_at DESC, task_id DESC LIMIT ?"
+        more: list[Any] = []
         if after is not None:
             where += " AND (created_at, task_id) < (?, ?)"
-        select = f"SELECT * FROM (SELECT {TASK_COLUMNS} FROM tasks INDEXED BY {index} WHERE {where}{page})"
-        sql = " UNION ALL ".join([select] * len(ranges)) + page
-        arguments = [value for range_ in ranges for value in (*range_, *(after or ()), limit)]
-        yield from self._parts("tasks", sql, (*arguments, limit))
+            more += after
+        if until is not None:
+            where += " AND (created_at, task_id) >= (?, ?)"
+            more += until
+        for condition, values in found:
+            where += f" AND ({condition})"
+            more += values
+        select = f"SELECT * FROM (SELECT {columns} FROM tasks INDEXED BY {index} WHERE {where}{page})"
+        sql = " UNION ALL ".join([select] * len(ranges)) + page + " OFFSET ?"
+        arguments = [value for range_ in ranges for value in (*range_, *more, limit)]
+        yield from self._parts(name, sql, (*arguments, limit, offset))
 
     def attempts(self, task_id: str) -> Iterator[Part]:
         """Rows of the task's attempts, in order."""
@@ -228,6 +305,25 @@ class Database:
     def history(self, since: float, until: float) -> Iterator[Part]:
         """Rows of `HISTORY_COLUMNS` of what finished in [since, until), oldest first."""
         yield from self._parts("history", HISTORY, (since, until))
+
+    def timeline(self, since: float, until: float, buckets: int, most: int) -> Iterator[Part]:
+        """The row (since,) of what counts, then a row of type and rows of `Bucket` for each type."""
+        place = (since, (until - since) / buckets, buckets - 1)
+        self._connection.execute("BEGIN")
+        try:
+            for _, rows in self.list_position(_STATES, "", (until, ""), most):
+                since = max(since, math.nextafter(rows[0][0], math.inf))
+            if (end := self._connection.execute(NEWEST_END, (until, most - 1)).fetchone()) is not None:
+                since = max(since, math.nextafter(end[0], math.inf))
+            submitted = chain.from_iterable(
+                self._connection.execute(SUBMITTED, (*place, state, since, until)) for state in _STATES
+            )
+            ended = self._connection.execute(ENDED, (*place, since, until))
+            series = fold(submitted, ended, buckets)
+        finally:
+            self._connection.execute("ROLLBACK")
+        yield "since", [(since,)]
+        yield "series", [(name, list(map(astuple, of_type))) for name, of_type in series.items()]
 
     def newest_since(self, count: int, until: float) -> float:
         """Since when at most `count` outcomes finished before `until`; -inf when there are no more."""
@@ -285,6 +381,8 @@ class Database:
         ):
             self._connection.execute(f"PRAGMA {pragma}")
         self._connection.execute("PRAGMA secure_delete = OFF")
+        # Its own logarithm is left out of some builds of SQLite.
+        self._connection.create_function("wait_bin", 1, wait_bin)
         self._connection.execute("PRAGMA journal_size_limit = 67108864")
 
     def _migrate(self, path: Path) -> None:
