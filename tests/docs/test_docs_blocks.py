@@ -12,10 +12,10 @@ from blocks import DOCUMENTS, BlockError, Shell, read, sessions
 from sybil.example import SybilFailure
 
 # What a fence may be that is not run: output, files, pictures.
-NOT_COMMANDS = {"text", "json", "toml", "ini"}
+NOT_COMMANDS = {"text", "json", "toml", "ini", "yaml", "promql"}
 COMMANDS = {"sh", "console", "python"}
 # Documents with a database of their own, at $DATABASE.
-WITH_MONGODB = {"RTS_MIGRATION.md", "MONGODB.md"}
+WITH_MONGODB = {"RTS_MIGRATION.md"}
 
 each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 
