@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from blocks import ROOT
 
+import rtscore
 from rtscore import load_ga_params
 from rtscore.params import params_to_dict
 
@@ -42,6 +43,12 @@ def test_every_variable_that_the_sources_read_is_in_the_configuration() -> None:
     ours = {"RTS_TASK_DIR", "RTS_DEMO_TIMES"}
     assert {name for name in named - ours if f"`{name}`" not in CONFIGURATION} == set()
     assert {"RTS_LISTEN", "GA_GENERATIONS", "RTS_TOKEN"} <= named
+
+
+def test_every_public_name_is_in_the_api_reference() -> None:
+    text = (ROOT / "docs/RTS_API_REFERENCE.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^::: rtscore\.(\w+)$", text, re.MULTILINE))
+    assert set(rtscore.__all__) - shown == set()
 
 
 def test_the_example_of_a_parameter_file_is_one_with_every_key() -> None:
