@@ -14,6 +14,7 @@ from master.cli.connect import reaches_master
 from master.cli.demo import command as demo
 from master.cli.failure import CommandError, Exit
 from master.cli.simulate import command as simulate
+from master.cli.top import command as top
 
 # Plain help: rich's costs 60 ms more, and boxes around options when they are piped.
 app = typer.Typer(
@@ -36,6 +37,7 @@ app.command(epilog=logs.EPILOG)(reaches_master(logs.logs))
 app.command(epilog=tasks.CANCEL_EPILOG)(reaches_master(tasks.cancel))
 app.command(epilog=workers.WORKERS_EPILOG)(reaches_master(workers.workers))
 app.command(epilog=workers.DRAIN_EPILOG)(reaches_master(workers.drain))
+app.command(epilog=top.EPILOG)(reaches_master(top.top))
 app.command(epilog=explain.EPILOG)(reaches_master(explain.explain))
 app.command(epilog=workers.STATS_EPILOG)(reaches_master(workers.stats))
 app.command(epilog=train.EPILOG)(reaches_master(train.train))

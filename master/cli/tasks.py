@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -56,7 +55,7 @@ def tasks(
         if name not in STATES:
             raise CommandError(f"--state: {name!r} is none of {', '.join(STATES)}.")
     with connect(master) as client:
-        found = list(islice(client.tasks(states=state or (), user_id=user), limit))
+        found = list(client.tasks(states=state or (), user_id=user, limit=limit))
     if as_json:
         output.print_json(found)
         return
@@ -80,38 +79,36 @@ def tasks(
     )
 
 
-def print_task(task: TaskInfo) -> None:
-    """Print everything about one task."""
+def task_fields(task: TaskInfo) -> list[tuple[str, str]]:
+    """Everything about one task, as names and values; what there is nothing to say of is empty."""
     lateness_s = task.finished_at - task.deadline
     how = f"{output.duration(abs(lateness_s))} {'late' if lateness_s > 0 else 'to spare'}"
     if task.sla_success is False and lateness_s <= 0:
         how = "it failed"
     verdict = f"{sla_word(task)} ({how})"
-    output.print_fields(
-        [
-            ("task", task.task_id),
-            ("state", task.state),
-            ("reason", task.reason),
-            ("command", task.command),
-            ("image", task.docker_image),
-            ("user", task.user_id),
-            ("type", f"{task.task_type}, expected {output.duration(task.tau)}"),
-            ("request", _request(task)),
-            ("time limit", output.duration(task.time_limit_s) if task.time_limit_s else ""),
-            ("worker", task.worker_id),
-            ("attempt", str(task.attempt) if task.attempt else ""),
-            ("submitted", output.instant(task.submitted_at)),
-            ("assigned", output.instant(task.assigned_at)),
-            ("started", output.instant(task.started_at)),
-            ("finished", output.instant(task.finished_at)),
-            ("runtime", output.duration(task.runtime_s) if task.finished_at and task.started_at else ""),
-            ("exit code", "" if task.exit_code is None else str(task.exit_code)),
-            ("deadline", output.instant(task.deadline)),
-            ("chance", "" if task.deadline_chance is None else f"{task.deadline_chance:.0%} to make it"),
-            ("probably", _course(task)),
-            ("SLA", verdict if task.sla_success is not None else ""),
-        ]
-    )
+    return [
+        ("task", task.task_id),
+        ("state", task.state),
+        ("reason", task.reason),
+        ("command", task.command),
+        ("image", task.docker_image),
+        ("user", task.user_id),
+        ("type", f"{task.task_type}, expected {output.duration(task.tau)}"),
+        ("request", _request(task)),
+        ("time limit", output.duration(task.time_limit_s) if task.time_limit_s else ""),
+        ("worker", task.worker_id),
+        ("attempt", str(task.attempt) if task.attempt else ""),
+        ("submitted", output.instant(task.submitted_at)),
+        ("assigned", output.instant(task.assigned_at)),
+        ("started", output.instant(task.started_at)),
+        ("finished", output.instant(task.finished_at)),
+        ("runtime", output.duration(task.runtime_s) if task.finished_at and task.started_at else ""),
+        ("exit code", "" if task.exit_code is None else str(task.exit_code)),
+        ("deadline", output.instant(task.deadline)),
+        ("chance", "" if task.deadline_chance is None else f"{task.deadline_chance:.0%} to make it"),
+        ("probably", _course(task)),
+        ("SLA", verdict if task.sla_success is not None else ""),
+    ]
 
 
 def _course(task: TaskInfo) -> str:
@@ -141,7 +138,7 @@ def task(task_id: TaskArgument, master: MasterOption = DEFAULT_MASTER, as_json: 
     if as_json:
         output.print_json(found)
     else:
-        print_task(found)
+        output.print_fields(task_fields(found))
 
 
 def cancel(

@@ -83,15 +83,18 @@ class AsyncMasterClient:
         """Return a task as it is now."""
         return await self._call(calls.get_task(task_id))
 
-    async def tasks(self, states: Sequence[str] = (), user_id: str = "") -> AsyncIterator[TaskInfo]:
-        """Iterate over tasks, newest submission first; page by page, as they are read."""
+    async def tasks(
+        self, states: Sequence[str] = (), user_id: str = "", limit: int | None = None
+    ) -> AsyncIterator[TaskInfo]:
+        """Iterate over tasks, newest submission first, at most `limit`; page by page, as they are read."""
         token = ""
-        while True:
-            page, token = await self._call(calls.list_tasks(states, user_id, token))
+        while limit is None or limit > 0:
+            page, token = await self._call(calls.list_tasks(states, user_id, token, limit))
             for task in page:
                 yield task
             if not token:
                 return
+            limit = None if limit is None else limit - len(page)
 
     async def cancel(self, task_id: str) -> TaskInfo:
         """End a task; returns it as it is then."""

@@ -102,14 +102,17 @@ class MasterClient:
         """Return a task as it is now."""
         return self._call(calls.get_task(task_id))
 
-    def tasks(self, states: Sequence[str] = (), user_id: str = "") -> Iterator[TaskInfo]:
-        """Iterate over tasks, newest submission first; page by page, as they are read."""
+    def tasks(
+        self, states: Sequence[str] = (), user_id: str = "", limit: int | None = None
+    ) -> Iterator[TaskInfo]:
+        """Iterate over tasks, newest submission first, at most `limit`; page by page, as they are read."""
         token = ""
-        while True:
-            page, token = self._call(calls.list_tasks(states, user_id, token))
+        while limit is None or limit > 0:
+            page, token = self._call(calls.list_tasks(states, user_id, token, limit))
             yield from page
             if not token:
                 return
+            limit = None if limit is None else limit - len(page)
 
     def cancel(self, task_id: str) -> TaskInfo:
         """End a task; returns it as it is then."""

@@ -189,15 +189,20 @@ def cancel(task_id: str) -> Call[TaskInfo]:
     return Call("CancelTask", scheduler_pb2.TaskRef(task_id=task_id), task_info)
 
 
-def list_tasks(states: Sequence[str], user_id: str, token: str) -> Call[tuple[list[TaskInfo], str]]:
-    """Read one page; the answer has the next page's token, empty after the last."""
+def list_tasks(
+    states: Sequence[str], user_id: str, token: str, limit: int | None = None
+) -> Call[tuple[list[TaskInfo], str]]:
+    """Read one page, of at most `limit`; the answer has the next page's token, empty after the last."""
     try:
         numbers = [scheduler_pb2.TaskState.Value(state.upper()) for state in states]
     except ValueError:
         known = ", ".join(name.lower() for name in scheduler_pb2.TaskState.keys()[1:])
         raise ValueError(f"states: {list(states)!r} came; allowed are {known}") from None
     request = scheduler_pb2.ListTasksRequest(
-        states=numbers, user_id=user_id, page_size=PAGE, page_token=token
+        states=numbers,
+        user_id=user_id,
+        page_size=PAGE if limit is None else min(PAGE, limit),
+        page_token=token,
     )
     return Call("ListTasks", request, lambda r: ([task_info(t) for t in r.tasks], r.next_page_token))
 
