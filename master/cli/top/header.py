@@ -15,8 +15,10 @@ from rtscore.client import TaskInfo
 _INDENT = 9
 
 
-def header(address: str, picture: Picture, rates: Rates, width: int) -> list[Line]:
-    """The lines of the header, as many as the width asks for."""
+def header(
+    address: str, picture: Picture, rates: Rates, width: int, *, short: bool = False
+) -> list[Line]:
+    """The lines of the header, as many as the width asks for; a `short` one leaves out what matters least."""
     stats = picture.stats
     version = f", parameters v{stats.params_version}" if stats.params_version else ""
     first: list[Line] = [
@@ -25,7 +27,7 @@ def header(address: str, picture: Picture, rates: Rates, width: int) -> list[Lin
         [(f"{stats.scheduler}{version}", "")],
         [(f"up {output.duration(max(0.0, picture.at - stats.started_at))}", "")],
     ]
-    lines = wrap(first, width, _INDENT)
+    lines = wrap(first, width, _INDENT)[: 1 if short else None]
     for name, segments in (
         ("tasks", _tasks(picture)),
         ("rates", _rates(picture, rates)),
@@ -34,7 +36,8 @@ def header(address: str, picture: Picture, rates: Rates, width: int) -> list[Lin
         ("queue", _queue(picture)),
     ):
         head = (f"{name:<{_INDENT}}", "dim")
-        lines += wrap([[head, *segments[0]], *segments[1:]], width, _INDENT)
+        wrapped = wrap([[head, *segments[0]], *segments[1:]], width, _INDENT)
+        lines += wrapped[: 1 if short and name != "tasks" else None]
     return lines
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from master.cli.top.poller import Poller
 
 LEAST_WIDTH, LEAST_HEIGHT = 60, 15
+# From here on the header may take more lines than it has to.
+_TALL = 22
 
 # At first; more when the cursor gets there, and as many as that when they are sorted or filtered here.
 FIRST_TASKS, MOST_TASKS = 100, 1_000
@@ -297,7 +299,7 @@ class View:
             return [[(said[at : at + width], "")] for at in range(0, len(said), width)][:height]
         if self._picture is None:
             return [[("rts top", "bold")], [(f"asking the master at {one_line(self._address)} ...", "")]]
-        lines = header(self._address, self._picture, self._rates, width)
+        lines = header(self._address, self._picture, self._rates, width, short=height < _TALL)
         stale = self._late and not self._paused
         lines.append(self._bar(width, stale))
         left = height - len(lines) - 1
