@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,7 +56,7 @@ def tasks(
         if name not in STATES:
             raise CommandError(f"--state: {name!r} is none of {', '.join(STATES)}.")
     with connect(master) as client:
-        found = list(client.tasks(states=state or (), user_id=user, limit=limit))
+        found = list(islice(client.tasks(states=state or (), user_id=user), limit))
     if as_json:
         output.print_json(found)
         return
