@@ -55,11 +55,10 @@ def top(
 
 
 def _print_once(master: str, as_json: bool) -> None:
-    from master.cli.top.picture import look
-    from master.cli.top.view import MOST_TASKS
+    from master.cli.top.picture import MANY, Wanted, look
 
     with connect(master) as client:
-        picture = look(client, MOST_TASKS)
+        picture = look(client, Wanted(tasks=MANY, workers=MANY))
     if as_json:
         output.print_json(picture)
         return
@@ -75,8 +74,8 @@ def _print_picture(master: str, picture: Picture) -> None:
     width = screen.width
     for line in header(master, picture, Rates(), width):
         print("".join(text for text, _ in line))
-    _print_rows(WORKER_COLUMNS, picture.workers, picture.at)
-    _print_rows(TASK_COLUMNS, picture.tasks, picture.at)
+    _print_rows(WORKER_COLUMNS, picture.workers, picture.stats.now)
+    _print_rows(TASK_COLUMNS, picture.tasks, picture.stats.now)
     if picture.more_tasks:
         output.say(f"{picture.more_tasks} more tasks wait or run; `rts tasks --limit N` lists them.")
 
@@ -101,7 +100,7 @@ def _watch(master: str, interval: float) -> None:
     with connect(master) as client:
         # The first answer, or the sentence why there is none, before the terminal is taken.
         next(from_thread(lambda: [client.stats()], "top-first"))
-        poller = Poller(client, interval, view.tasks_wanted)
+        poller = Poller(client, interval, view.wanted)
         view.attach(poller)
         poller.start()
         show(view)

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Sequence
 from datetime import datetime
 
 from master.cli import output
 from master.cli.top.picture import Picture, Rates
 from master.cli.top.text import Line, one_line, wrap
-from rtscore.client import TaskInfo
 
 _INDENT = 9
 
 
-def header(
-    address: str, picture: Picture, rates: Rates, width: int, *, short: bool = False
-) -> list[Line]:
+def header(address: str, picture: Picture, rates: Rates, width: int, *, short: bool = False) -> list[Line]:
     """The lines of the header, as many as the width asks for; a `short` one leaves out what matters least."""
     stats = picture.stats
     version = f", parameters v{stats.params_version}" if stats.params_version else ""
@@ -44,12 +38,6 @@ def header(
 def clock(unix_s: float) -> str:
     """The local time of day."""
     return datetime.fromtimestamp(unix_s).strftime("%H:%M:%S")
-
-
-def waits_for(queued: Sequence[TaskInfo]) -> list[tuple[str, int]]:
-    """What tasks wait for, without what is of one task alone, and how many do; the most frequent first."""
-    reasons = Counter(re.split(r"[:;(]", task.reason)[0].strip() for task in queued if task.reason)
-    return reasons.most_common()
 
 
 def _number(count: int, name: str, style: str = "") -> Line:
@@ -84,34 +72,39 @@ def _rates(picture: Picture, rates: Rates) -> list[Line]:
 
 
 def _sla(picture: Picture, rates: Rates) -> list[Line]:
+    # What the workers have finished: the master's own counters begin with its start.
     judged = sum(worker.tasks_finished for worker in picture.workers)
     met = sum(worker.sla_met for worker in picture.workers)
-    segments: list[Line] = [[(output.share(met, judged), "bold"), (f" of all {judged}", "")]]
+    workers = "" if not picture.more_workers else f" of {len(picture.workers)} workers"
+    segments: list[Line] = [[(output.share(met, judged), "bold"), (f" of all {judged}{workers}", "")]]
     if rates.finished is not None:
-        recent = output.share(rates.recent_met, rates.recent_finished)
-        segments.insert(0, [(recent, "bold"), (f" of {rates.recent_finished} in the last minute", "")])
+        count = rates.met + rates.missed
+        recent = output.share(rates.met, count)
+        segments.insert(0, [(recent, "bold"), (f" of {count} in the last minute", "")])
     return segments
 
 
 def _workers(picture: Picture) -> list[Line]:
-    workers = picture.workers
-    states = Counter(worker.state for worker in workers)
-    if not workers:
+    stats = picture.stats
+    if not picture.workers:
         return [[("none", "bold")], [("start one with `rts worker`", "")]]
-    segments = [_number(count, state) for state, count in states.most_common()]
+    by_count = sorted(stats.workers.items(), key=lambda pair: -pair[1])
+    segments = [_number(count, state) for state, count in by_count if count]
     for name, total, available in (
-        ("cpu", sum(w.total_cpu for w in workers), sum(w.cpu_avail for w in workers)),
-        ("mem", sum(w.total_memory for w in workers), sum(w.memory_avail for w in workers)),
-        ("gpu", sum(w.total_gpu for w in workers), sum(w.gpu_avail for w in workers)),
+        ("cpu", stats.total_cpu, stats.cpu_avail),
+        ("mem", stats.total_memory, stats.memory_avail),
+        ("gpu", stats.total_gpu, stats.gpu_avail),
     ):
         segments.append([(f"{name} ", ""), (output.share(total - available, total), "bold")])
     return segments
 
 
 def _queue(picture: Picture) -> list[Line]:
-    segments: list[Line] = [[(str(picture.stats.queued), "bold"), (" wait", "")]]
-    if reasons := waits_for(picture.queued):
-        what, count = reasons[0]
-        newest = "" if len(picture.queued) >= picture.stats.queued else "the newest "
-        segments.append([(f"{one_line(what)} ({count} of {newest}{len(picture.queued)})", "")])
+    stats = picture.stats
+    segments: list[Line] = [[(str(stats.queued), "bold"), (" wait", "")]]
+    if stats.queued_hopeless:
+        segments.append([(str(stats.queued_hopeless), "bold"), (" cannot meet their deadline", "bad")])
+    if stats.queue_reasons:
+        reason, count = stats.queue_reasons[0]
+        segments.append([(f"{count}: {one_line(reason)}", "")])
     return segments

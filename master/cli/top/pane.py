@@ -9,6 +9,7 @@ from rich.cells import cell_len
 
 from master.cli.output import STYLES
 from master.cli.top.columns import Column
+from master.cli.top.picture import FEW
 from master.cli.top.text import GAP, Line, fit, one_line
 
 R = TypeVar("R")
@@ -27,18 +28,18 @@ class Pane(Generic[R]):
     ----------
     columns : sequence of Column
         The first one identifies a row and takes the width that the others leave.
-    identify : callable
-        A row's id.
+    searched : callable
+        What the filter finds of a row beside its cells.
     """
 
-    def __init__(self, columns: Sequence[Column[R]], identify: Callable[[R], str]) -> None:
+    def __init__(self, columns: Sequence[Column[R]], searched: Callable[[R], str]) -> None:
         self.sorted_by: int | None = None
         self.reversed = False
         self.filter = ""
         self.rows: list[R] = []
         self.cursor = 0
         self._columns = columns
-        self._identify = identify
+        self._also_searched = searched
         self._selected = ""
         self._top = 0
         self._height = 1
@@ -49,6 +50,16 @@ class Pane(Generic[R]):
     def selected(self) -> R | None:
         """The row under the cursor."""
         return self.rows[self.cursor] if self.rows else None
+
+    @property
+    def looked_into(self) -> bool:
+        """Whether someone sorts, filters or scrolls, so that more rows would be of use."""
+        return bool(self.filter or self.reversed) or self.sorted_by is not None or self.cursor >= FEW // 2
+
+    @property
+    def text(self) -> str:
+        """The longest word of the filter."""
+        return max(self.filter.split(), key=len, default="")
 
     @property
     def order(self) -> str:
@@ -105,7 +116,11 @@ class Pane(Generic[R]):
         return lines
 
     def _searched(self, row: R, now: float) -> str:
-        return " ".join(column.text(row, now) for column in self._columns).lower()
+        cells = (column.text(row, now) for column in self._columns)
+        return " ".join((*cells, self._also_searched(row))).lower()
+
+    def _identify(self, row: R) -> str:
+        return self._columns[0].text(row, 0.0)
 
     def _fitting(self, width: int) -> list[tuple[Column[R], int]]:
         """The columns that fit, and how wide they are."""

@@ -1,4 +1,4 @@
-"""One look at the cluster, and what follows from several in a row: rates, and the deadlines met of late."""
+"""One look at the cluster, bounded whatever its size, and what follows from several in a row."""
 
 from __future__ import annotations
 
@@ -14,12 +14,29 @@ from rtscore.client import ClusterStats, TaskInfo, WorkerInfo
 if TYPE_CHECKING:
     from rtscore.client import MasterClient
 
+# Rows of a kind at first, and when one sorts, filters or scrolls: the most that a page of the master has.
+FEW, MANY = 100, 1_000
+
 RATE_WINDOW_S = 10.0
 SLA_WINDOW_S = 60.0
 
+_RUNNING = ("running", "assigned")
+_QUEUED = ("queued",)
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What a look should bring: rows of each kind, and beside them those that the master finds by a text."""
+
+    tasks: int = FEW
+    workers: int = FEW
+    task_text: str = ""
+    worker_text: str = ""
+    worker_order: str = "id"
+    descending: bool = False
+
 
 class Picture(msgspec.Struct, frozen=True):
-    """The cluster at the Unix time `at`; of the tasks that wait or run the newest, which are not all."""
+    """The cluster at the Unix time `at` of this machine; running tasks newest first, queued ones in order."""
 
     at: float
     stats: ClusterStats
@@ -38,75 +55,74 @@ class Picture(msgspec.Struct, frozen=True):
         stats = self.stats
         return max(0, stats.queued + stats.assigned + stats.running - len(self.running) - len(self.queued))
 
+    @property
+    def more_workers(self) -> int:
+        """How many there are beside `workers`."""
+        return max(0, sum(self.stats.workers.values()) - len(self.workers))
 
-def look(client: MasterClient, at_most: int) -> Picture:
-    """Ask the master; for the newest `at_most` of the tasks that run, and of those that wait."""
+
+def look(client: MasterClient, wanted: Wanted) -> Picture:
+    """Ask the master."""
+    at = time.time()
+    stats = client.stats()
+    order, descending = wanted.worker_order, wanted.descending
+    workers = {
+        worker.worker_id: worker
+        for text in {"", wanted.worker_text}
+        for worker in client.worker_page(
+            text=text, order=order, descending=descending, page_size=wanted.workers
+        ).workers
+    }
     return Picture(
-        at=time.time(),
-        stats=client.stats(),
-        workers=client.workers(),
-        running=list(client.tasks(["running", "assigned"], limit=at_most)),
-        queued=list(client.tasks(["queued"], limit=at_most)),
+        at=at,
+        stats=stats,
+        workers=list(workers.values()),
+        running=_tasks(client, _RUNNING, "newest", wanted),
+        queued=_tasks(client, _QUEUED, "queue", wanted),
     )
 
 
+def _tasks(client: MasterClient, states: Sequence[str], order: str, wanted: Wanted) -> list[TaskInfo]:
+    found = client.task_page(states, order=order, page_size=wanted.tasks).tasks
+    if wanted.task_text:
+        known = {task.task_id for task in found}
+        further = client.task_page(states, text=wanted.task_text, order=order, page_size=wanted.tasks).tasks
+        found += tuple(task for task in further if task.task_id not in known)
+    return list(found)
+
+
 class Rates(msgspec.Struct, frozen=True):
-    """Tasks per second, None before there are two pictures; deadlines met of those finished of late."""
+    """Tasks per second, None before there are two pictures; deadlines met and missed in the last minute."""
 
     submitted: float | None = None
     finished: float | None = None
-    recent_met: int = 0
-    recent_finished: int = 0
-
-
-class _Sample(msgspec.Struct, frozen=True):
-    at: float
-    submitted: int
-    finished: int
-    judged: int
-    met: int
+    met: int = 0
+    missed: int = 0
 
 
 class Course:
-    """The last minute of the counters."""
+    """The last minute of the master's counters."""
 
     def __init__(self) -> None:
-        self._samples: deque[_Sample] = deque()
-        self._started_at = 0.0
-        self._counted: dict[str, tuple[int, int]] = {}
-        self._judged = self._met = 0
+        self._stats: deque[ClusterStats] = deque()
 
-    def add(self, picture: Picture) -> Rates:
-        """Take in a picture, and return the rates up to it."""
-        stats = picture.stats
-        if stats.started_at != self._started_at:
-            self._samples.clear()
-            self._counted.clear()
-            self._started_at = stats.started_at
-        self._count(picture.workers)
-        finished = stats.completed + stats.failed + stats.cancelled
-        submitted = finished + stats.queued + stats.assigned + stats.running
-        now = _Sample(picture.at, submitted, finished, self._judged, self._met)
-        self._samples.append(now)
-        while now.at - self._samples[0].at > SLA_WINDOW_S:
-            self._samples.popleft()
-        minute = self._samples[0]
-        before = next(s for s in self._samples if now.at - s.at <= RATE_WINDOW_S)
-        passed_s = now.at - before.at
+    def add(self, now: ClusterStats) -> Rates:
+        """Take in the newest, and return the rates up to it."""
+        past = self._stats
+        if past and past[-1].started_at != now.started_at:
+            # Another master, or the same one anew: it counts from the beginning.
+            past.clear()
+        past.append(now)
+        while now.now - past[0].now > SLA_WINDOW_S:
+            past.popleft()
+        minute = past[0]
+        before = next(stats for stats in past if now.now - stats.now <= RATE_WINDOW_S)
+        passed_s = now.now - before.now
         if passed_s <= 0.0:
             return Rates()
         return Rates(
-            submitted=(submitted - before.submitted) / passed_s,
-            finished=(finished - before.finished) / passed_s,
-            recent_met=now.met - minute.met,
-            recent_finished=now.judged - minute.judged,
+            submitted=(now.submitted_since_start - before.submitted_since_start) / passed_s,
+            finished=(now.finished_since_start - before.finished_since_start) / passed_s,
+            met=now.sla_met_since_start - minute.sla_met_since_start,
+            missed=now.sla_missed_since_start - minute.sla_missed_since_start,
         )
-
-    def _count(self, workers: Sequence[WorkerInfo]) -> None:
-        # By worker: one that is removed takes its counts out of every sum.
-        counted = {worker.worker_id: (worker.tasks_finished, worker.sla_met) for worker in workers}
-        for worker_id, (judged, met) in counted.items():
-            judged_before, met_before = self._counted.get(worker_id, (judged, met))
-            self._judged += max(0, judged - judged_before)
-            self._met += max(0, met - met_before)
-        self._counted = counted

@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import TypeVar
 
-from master.cli.top.picture import Picture, look
+from master.cli.top.picture import Picture, Wanted, look
 from rtscore.client import ClientError, MasterClient
 
 T = TypeVar("T")
@@ -33,13 +33,13 @@ class Poller:
         When the look that is under way began, on the monotonic clock.
     """
 
-    def __init__(self, client: MasterClient, interval_s: float, at_most: Callable[[], int]) -> None:
+    def __init__(self, client: MasterClient, interval_s: float, wanted: Callable[[], Wanted]) -> None:
         self.picture: Picture | None = None
         self.error: ClientError | None = None
         self.asked_at: float | None = None
         self._client = client
         self._interval_s = interval_s
-        self._at_most = at_most
+        self._wanted = wanted
         self._wake = Event()
         self._answers: SimpleQueue[Callable[[], None]] = SimpleQueue()
 
@@ -89,7 +89,7 @@ class Poller:
             self._wake.clear()
             began = self.asked_at = time.monotonic()
             try:
-                self.picture = look(self._client, self._at_most())
+                self.picture = look(self._client, self._wanted())
                 self.error = None
             except ClientError as error:
                 self.error = error

@@ -100,9 +100,11 @@ def _attributes() -> dict[str, int]:
     found = {"": curses.A_NORMAL, "bold": curses.A_BOLD, "dim": curses.A_DIM, "reverse": curses.A_REVERSE}
     # Without colours words and weight say all.
     plain = {"good": curses.A_NORMAL, "bad": curses.A_BOLD, "warn": curses.A_BOLD, "busy": curses.A_NORMAL}
+    if curses.has_colors():
+        # Also without colours: what is not told so draws white on black, whatever the terminal's own are.
+        curses.use_default_colors()
     if os.environ.get("NO_COLOR") or not curses.has_colors():
         return found | plain
-    curses.use_default_colors()
     for number, (name, colour) in enumerate(_COLOURS.items(), 1):
         curses.init_pair(number, colour, -1)
         found[name] = curses.color_pair(number)
@@ -123,6 +125,8 @@ def _key(window: curses.window) -> str | None:
     except curses.error:
         return None
     if key == curses.KEY_RESIZE:
+        # What the terminal has made of its lines is its own affair: the next drawing is a whole one.
+        window.clear()
         return ""
     return _KEYS.get(key, key if isinstance(key, str) else "")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from master.cli import output
@@ -11,7 +11,7 @@ from master.cli.tasks import task_fields
 from master.cli.top.columns import TASK_COLUMNS, WORKER_COLUMNS
 from master.cli.top.header import clock, header
 from master.cli.top.pane import Pane
-from master.cli.top.picture import Course, Picture, Rates
+from master.cli.top.picture import FEW, MANY, Course, Picture, Rates, Wanted
 from master.cli.top.text import Line, fit, one_line, wrap
 from rtscore.client import Explanation, TaskInfo, WorkerInfo
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 LEAST_WIDTH, LEAST_HEIGHT = 60, 15
 # From here on the header may take more lines than it has to.
 _TALL = 22
-
-# At first; more when the cursor gets there, and as many as that when they are sorted or filtered here.
-FIRST_TASKS, MOST_TASKS = 100, 1_000
 
 HELP = """\
 w t Tab       workers, tasks, the other of them
@@ -41,10 +38,14 @@ q             back, or quit
 CPU, MEM and GPU are promised/total, LOAD is what a placement counts with. WAIT is the time until
 a task was placed, SLACK what is left until its deadline, CHANCE that of meeting it.
 
-Tasks stand as the master lists them: running ones, then those that wait, the newest first. Of each
-the newest 100 are read, 1,000 when they are sorted, filtered or scrolled through.
+Tasks stand as the master lists them: those that run, the newest first, then those that wait, the
+next to go first. Of each 100 are read, and 1,000 when you sort, filter or scroll; a filter also
+finds further tasks by their id, user or command, whichever part of it is the longest word.
 
 After a look that took long the next one comes later, so that the master is spared."""
+
+# The orders of workers that the master knows, by heading.
+_ORDERS = {"LOAD": "load", "RUN": "running", "DONE": "finished"}
 
 _HINTS = {
     "workers": ("q quit", "? help", "t tasks", "Enter details", "d drain", "/ filter", "<> sort", "p pause"),
@@ -76,8 +77,8 @@ class View:
         self._picture: Picture | None = None
         self._late = False
         self._error = ""
-        self._workers: Pane[WorkerInfo] = Pane(WORKER_COLUMNS, lambda w: w.worker_id)
-        self._tasks: Pane[TaskInfo] = Pane(TASK_COLUMNS, lambda t: t.task_id)
+        self._workers: Pane[WorkerInfo] = Pane(WORKER_COLUMNS, lambda _: "")
+        self._tasks: Pane[TaskInfo] = Pane(TASK_COLUMNS, lambda t: t.command)
         self._shown = "workers"
         self._paused = False
         self._message = ""
@@ -91,12 +92,17 @@ class View:
         """Ask this poller."""
         self._poller = poller
 
-    def tasks_wanted(self) -> int:
-        """How many tasks of each kind a picture should have."""
-        pane = self._tasks
-        if pane.filter or pane.sorted_by is not None or pane.reversed:
-            return MOST_TASKS
-        return FIRST_TASKS if pane.cursor < FIRST_TASKS // 2 else MOST_TASKS
+    def wanted(self) -> Wanted:
+        """What the next picture should have."""
+        tasks, workers = self._tasks, self._workers
+        return Wanted(
+            tasks=MANY if tasks.looked_into else FEW,
+            workers=MANY if workers.looked_into else FEW,
+            task_text=tasks.text,
+            worker_text=workers.text,
+            worker_order=_ORDERS.get(workers.order, "id"),
+            descending=workers.reversed,
+        )
 
     def take(self) -> bool:
         """Show what the poller has got; says whether anything changed."""
@@ -107,10 +113,16 @@ class View:
         self._late = self._poller.late
         self._error = str(self._poller.error or "its answer takes long")
         if picture is not None and picture is not self._picture and not self._paused:
-            self._rates = self._course.add(picture)
+            self._rates = self._course.add(picture.stats)
             self._picture = picture
             self._arrange()
         return answered or before != (self._picture, self._late, self._error)
+
+    @property
+    def _now(self) -> float:
+        # The master's clock: deadlines and submissions are by it.
+        assert self._picture is not None
+        return self._picture.stats.now
 
     # ---- keys ----
 
@@ -216,8 +228,8 @@ class View:
 
     def _arrange(self, *, hurry: bool = False) -> None:
         if self._picture is not None:
-            self._workers.take(self._picture.workers, self._picture.at)
-            self._tasks.take(self._picture.tasks, self._picture.at)
+            self._workers.take(self._picture.workers, self._now)
+            self._tasks.take(self._picture.tasks, self._now)
         if hurry and self._poller is not None:
             self._poller.hurry()
 
@@ -279,8 +291,10 @@ class View:
             title = f"worker {worker.worker_id}"
             self._open(title, ["asking the master ..."])
             self._poller.ask(
-                lambda client: list(client.tasks(["running", "assigned"], limit=MOST_TASKS * 10)),
-                lambda found: self._open(title, _worker_page(worker, found)),
+                lambda client: client.task_page(
+                    ["running", "assigned"], worker_id=worker.worker_id, page_size=MANY
+                ),
+                lambda found: self._open(title, _worker_page(worker, found.tasks)),
                 lambda no: self._open(title, [no]),
             )
 
@@ -303,9 +317,7 @@ class View:
         stale = self._late and not self._paused
         lines.append(self._bar(width, stale))
         left = height - len(lines) - 1
-        lines += (
-            self._page_lines(width, left) if self._page else self._pane.lines(width, left, self._picture.at)
-        )
+        lines += self._page_lines(width, left) if self._page else self._pane.lines(width, left, self._now)
         if stale:
             lines = [
                 [(text, "reverse" if style == "reverse" else "dim") for text, style in line] for line in lines
@@ -321,10 +333,11 @@ class View:
             parts = [one_line(self._page[0])]
         else:
             parts = [self._shown, f"{pane.cursor + 1 if pane.rows else 0} of {len(pane.rows)}"]
-            if self._shown == "tasks" and self._picture.more_tasks:
-                parts.append(f"(the newest; {self._picture.more_tasks} more)")
+            tasks = self._shown == "tasks"
+            if more := self._picture.more_tasks if tasks else self._picture.more_workers:
+                parts.append(f"({more} more)")
             if pane.order or pane.reversed:
-                parts.append(f"by {pane.order or 'age'}{', reversed' if pane.reversed else ''}")
+                parts.append(f"by {pane.order or 'default'}{', reversed' if pane.reversed else ''}")
             if pane.filter:
                 parts.append(f"/{one_line(pane.filter)}")
         right = (
@@ -376,8 +389,7 @@ def _task_page(found: Explanation) -> list[str]:
     return lines
 
 
-def _worker_page(worker: WorkerInfo, running: list[TaskInfo]) -> list[str]:
-    tasks = [task for task in running if task.worker_id == worker.worker_id]
+def _worker_page(worker: WorkerInfo, tasks: Sequence[TaskInfo]) -> list[str]:
     lines = _fields(
         [
             ("state", worker.state),
