@@ -11,6 +11,7 @@ import typer
 from master.cli import output
 from master.cli.connect import DEFAULT_MASTER, JsonOption, MasterOption, connect, reaches_master
 from master.cli.failure import CommandError, Exit
+from master.cli.sections import Sections
 
 if TYPE_CHECKING:
     from rtscore import GAParams
@@ -26,6 +27,7 @@ Examples:
 """
 
 app = typer.Typer(
+    cls=Sections,
     epilog=_EPILOG,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -98,7 +100,7 @@ def validate(
 @app.command(epilog=_EPILOG)
 @reaches_master
 def history(
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="At most so many, the newest.")] = 50,
     master: MasterOption = DEFAULT_MASTER,
     as_json: JsonOption = False,
 ) -> None:
@@ -121,6 +123,7 @@ def history(
             for each in found
         ],
         right=("VERSION", "REPLACED", "FITNESS", "SLA PROMISED", "RECORDS"),
+        spare=("RECORDS", "REPLACED", "FITNESS"),
     )
 
 

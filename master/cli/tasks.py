@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from master.cli import output
+from master.cli import complete, output
+from master.cli.complete import STATES
 from master.cli.connect import DEFAULT_MASTER, JsonOption, MasterOption, connect
 from master.cli.failure import CommandError, Exit
 
@@ -32,9 +33,9 @@ Examples:
   rts cancel 5f3c 9d21
 """
 
-STATES = ("queued", "assigned", "running", "completed", "failed", "cancelled")
-
-TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="The task's id.")]
+TaskArgument = Annotated[
+    str, typer.Argument(metavar="TASK", help="The task's id.", autocompletion=complete.task_ids)
+]
 
 
 def sla_word(task: TaskInfo) -> str:
@@ -44,10 +45,15 @@ def sla_word(task: TaskInfo) -> str:
 
 def tasks(
     state: Annotated[
-        list[str] | None, typer.Option(metavar="STATE", help=f"One of {', '.join(STATES)}; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            metavar="STATE",
+            help=f"One of {', '.join(STATES)}; may be repeated.",
+            autocompletion=complete.states,
+        ),
     ] = None,
-    user: Annotated[str, typer.Option(help="Only this user's.")] = "",
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 100,
+    user: Annotated[str, typer.Option(metavar="NAME", help="Only this user's.")] = "",
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="At most so many, the newest.")] = 100,
     master: MasterOption = DEFAULT_MASTER,
     as_json: JsonOption = False,
 ) -> None:
@@ -77,6 +83,7 @@ def tasks(
             for task in found
         ],
         right=("RUNTIME",),
+        spare=("RUNTIME", "TYPE", "WORKER"),
     )
 
 
@@ -143,7 +150,10 @@ def task(task_id: TaskArgument, master: MasterOption = DEFAULT_MASTER, as_json: 
 
 
 def cancel(
-    task_ids: Annotated[list[str], typer.Argument(metavar="TASK...", help="The tasks' ids.")],
+    task_ids: Annotated[
+        list[str],
+        typer.Argument(metavar="TASK", help="The tasks' ids.", autocompletion=complete.open_task_ids),
+    ],
     master: MasterOption = DEFAULT_MASTER,
     as_json: JsonOption = False,
 ) -> None:

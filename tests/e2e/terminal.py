@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
-from typing import Any
 
-import pexpect
 import pyte
 from rts_processes import RTS, environment
 
@@ -29,29 +34,43 @@ class Terminal:
         del env["COLUMNS"]
         if settings.get("NO_COLOR") is None:
             del env["NO_COLOR"]
-        self.process: Any = pexpect.spawn(
-            command[0], command[1:], env=env, dimensions=(height, width), encoding="utf-8", timeout=PATIENCE_S
+        self._master, terminal = pty.openpty()
+        self._size(width, height)
+        # Not pexpect: it forks this process, and gRPC's threads in the child may end it before it is another.
+        self.process = subprocess.Popen(
+            ["setsid", "--ctty", *command], stdin=terminal, stdout=terminal, stderr=terminal, env=env
         )
+        os.close(terminal)
         self.said = ""
         self._screen = pyte.Screen(width, height)
-        self._stream = pyte.Stream(self._screen)
+        self._stream = pyte.ByteStream(self._screen)
 
     def press(self, *keys: str) -> None:
         for key in keys:
-            self.process.send(key)
+            os.write(self._master, key.encode())
 
     def resize(self, width: int, height: int) -> None:
         self.read()
         self._screen.resize(height, width)
-        self.process.setwinsize(height, width)
+        self._size(width, height)
+
+    def _size(self, width: int, height: int) -> None:
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
 
     def read(self) -> None:
         """Take in what has been written."""
-        with contextlib.suppress(pexpect.TIMEOUT, pexpect.EOF):
-            while True:
-                text = self.process.read_nonblocking(65536, timeout=0.05)
-                self.said += text
-                self._stream.feed(text)
+        # The reading fails once nothing has the terminal open any more.
+        with contextlib.suppress(OSError):
+            while select.select([self._master], [], [], 0.05)[0]:
+                written = os.read(self._master, 65536)
+                self.said += written.decode(errors="replace")
+                self._stream.feed(written)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self._master)
 
     @property
     def lines(self) -> list[str]:
@@ -77,18 +96,16 @@ class Terminal:
             assert time.monotonic() < deadline, (
                 f"{texts} without {without} did not come; there is:\n{self.text}"
             )
-            assert self.process.isalive() or not deadline, f"the process has ended; there is:\n{self.text}"
+            assert self.process.poll() is None, f"the process has ended; there is:\n{self.text}"
 
     def ended(self) -> int:
         """Wait for the process's end; its exit code."""
         deadline = time.monotonic() + PATIENCE_S
-        while self.process.isalive():
+        while (code := self.process.poll()) is None:
             self.read()
             assert time.monotonic() < deadline, f"the process goes on; there is:\n{self.text}"
         self.read()
-        self.process.close()
-        status: int = self.process.exitstatus
-        return status
+        return code
 
 
 @contextlib.contextmanager
@@ -108,4 +125,4 @@ def program(command: list[str], width: int = 80, height: int = 24, **settings: s
         print(opened.text, file=sys.stderr)
         raise
     finally:
-        opened.process.close(force=True)
+        opened.close()

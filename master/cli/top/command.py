@@ -74,8 +74,8 @@ def _print_picture(master: str, picture: Picture) -> None:
     width = screen.width
     for line in header(master, picture, Rates(), width):
         print("".join(text for text, _ in line))
-    _print_rows(WORKER_COLUMNS, picture.workers, picture.stats.now)
-    _print_rows(TASK_COLUMNS, picture.tasks, picture.stats.now)
+    _print_rows(WORKER_COLUMNS, picture.workers, picture.now)
+    _print_rows(TASK_COLUMNS, picture.tasks, picture.now)
     if picture.more_tasks:
         output.say(f"{picture.more_tasks} more tasks wait or run; `rts tasks --limit N` lists them.")
 
@@ -88,6 +88,7 @@ def _print_rows(columns: Sequence[Column[R]], rows: Sequence[R], at: float) -> N
         [column.heading for column in columns],
         [[column.text(row, at) for column in columns] for row in rows],
         right=[column.heading for column in columns if column.right],
+        spare=[column.heading for column in sorted(columns, key=lambda column: -column.rank) if column.rank],
     )
 
 

@@ -45,6 +45,11 @@ class Picture(msgspec.Struct, frozen=True):
     queued: Sequence[TaskInfo]
 
     @property
+    def now(self) -> float:
+        """By the master's clock, as deadlines and submissions are; by ours if it does not tell."""
+        return self.stats.now or self.at
+
+    @property
     def tasks(self) -> list[TaskInfo]:
         """Those that run, then those that wait."""
         return [*self.running, *self.queued]

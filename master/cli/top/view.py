@@ -120,9 +120,8 @@ class View:
 
     @property
     def _now(self) -> float:
-        # The master's clock: deadlines and submissions are by it.
         assert self._picture is not None
-        return self._picture.stats.now
+        return self._picture.now
 
     # ---- keys ----
 
