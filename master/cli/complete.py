@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 STATES = ("queued", "assigned", "running", "completed", "failed", "cancelled")
 
 # Somebody waits with a finger on TAB.
-_TIMEOUT_S = 1.0
+_TIMEOUT_S = 2.0
 _MOST = 100
 # The master refuses a longer text.
 _LONGEST_TEXT = 200

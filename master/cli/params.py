@@ -44,7 +44,7 @@ VersionArgument = Annotated[
 @reaches_master
 def show(
     version: Annotated[
-        int, typer.Option(min=0, help="One of `rts params history`; 0 is the one in use.")
+        int, typer.Option(min=0, metavar="VERSION", help="One of `rts params history`; 0 is the one in use.")
     ] = 0,
     master: MasterOption = DEFAULT_MASTER,
     as_json: JsonOption = False,
@@ -82,7 +82,9 @@ def validate(
     try:
         params = load_ga_params(file)
     except FileNotFoundError:
-        raise CommandError(f"There is no {file}.") from None
+        raise CommandError(
+            f"There is no {file}; name a parameter file, as `rts train --out FILE` writes."
+        ) from None
     except OSError as error:
         raise CommandError(f"{file} cannot be read: {error.strerror}.") from None
     except ParamsError as error:

@@ -9,7 +9,7 @@ import typer
 
 from master.cli import complete, output
 from master.cli.complete import STATES
-from master.cli.connect import DEFAULT_MASTER, JsonOption, MasterOption, connect
+from master.cli.connect import DEFAULT_MASTER, JsonOption, MasterOption, connect, refusal
 from master.cli.failure import CommandError, Exit
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def cancel(
             try:
                 cancelled.append(client.cancel(task_id))
             except RequestError as error:
-                refusals.append(str(error))
+                refusals.append(refusal(error))
     if as_json:
         output.print_json(cancelled)
     else:

@@ -1,4 +1,4 @@
-"""The help of every command: what it does, each option, examples; and that each command is run by some test."""
+"""The help of every command: what it does, each option, examples; and that some test runs each command."""
 
 from __future__ import annotations
 

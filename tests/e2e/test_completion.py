@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rts_processes import call, free_port
-from terminal import TAB, Terminal, program
+from rts_processes import free_port
+from terminal import PATIENCE_S, TAB, Terminal, program
 
 from rtscore.client import MasterClient, TaskSpec
 
@@ -24,12 +25,27 @@ def shell(cluster: str, tmp_path: Path) -> Iterator[Terminal]:
     rts.chmod(0o755)
     with program(["bash", "--norc", "--noprofile"], width=100, RTS_MASTER=cluster, PS1="ready> ") as bash:
         bash.shows("ready>")
-        bash.press(f"export PATH={shlex.quote(str(tmp_path))}:$PATH\r")
+        # In a directory without files, whose names bash would offer where we offer nothing.
+        (tmp_path / "empty").mkdir()
+        bash.press(f"cd {shlex.quote(str(tmp_path))}/empty; export PATH={shlex.quote(str(tmp_path))}:$PATH\r")
         bash.press('eval "$(_RTS_COMPLETE=source_bash rts)"; complete -p rts\r')
         bash.shows("complete -o default -F")
         bash.press("clear\r")
         bash.shows("ready>", without=("complete",))
         yield bash
+
+
+def completes(shell: Terminal, typed: str, completed: str) -> None:
+    """Type, and press TAB until the line is this: on a busy machine an answer may take too long."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        shell.press(ERASE_LINE, typed, TAB, "|")
+        shown = shell.shows("|")
+        if f"ready> {completed}|" in shown:
+            return
+        shell.press(ERASE_LINE)
+        shell.shows("ready>", without=("|",))
+    raise AssertionError(f"{typed!r} did not become {completed!r}; there is:\n{shown}")
 
 
 @pytest.mark.parametrize(
@@ -44,8 +60,7 @@ def shell(cluster: str, tmp_path: Path) -> Iterator[Terminal]:
     ],
 )
 def test_tab_completes_commands_options_and_values(shell: Terminal, typed: str, completed: str) -> None:
-    shell.press(typed, TAB, "|")
-    shell.shows(f"ready> {completed}|")
+    completes(shell, typed, completed)
 
 
 def test_tab_completes_the_ids_of_tasks_and_of_open_ones_to_cancel(
@@ -55,10 +70,8 @@ def test_tab_completes_the_ids_of_tasks_and_of_open_ones_to_cancel(
     client.wait(["completion-done"], timeout_s=60)
     client.submit(TaskSpec(task_id="completion-waits", command="true", gpu=9))
     try:
-        shell.press("rts logs completion-d", TAB, "|")
-        shell.shows("rts logs completion-done |")
-        shell.press(ERASE_LINE, "rts cancel completion-", TAB, "|")
-        shell.shows("rts cancel completion-waits |")
+        completes(shell, "rts logs completion-d", "rts logs completion-done ")
+        completes(shell, "rts cancel completion-", "rts cancel completion-waits ")
     finally:
         client.cancel("completion-waits")
 
@@ -70,10 +83,3 @@ def test_without_a_master_tab_is_silent(shell: Terminal) -> None:
     shell.press(ERASE_LINE, f"unset RTS_TOKEN_FILE; export RTS_MASTER={nobody}; clear\r")
     shell.press("rts drain w", TAB, "|")
     assert shell.shows("ready> rts drain w|", without=("clear",)).strip() == "ready> rts drain w|"
-
-
-@pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
-def test_the_script_for_each_shell_can_be_shown(name: str) -> None:
-    ran = call("--show-completion", name)
-    assert ran.returncode == 0, ran.stderr
-    assert "_RTS_COMPLETE" in ran.stdout
