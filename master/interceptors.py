@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
@@ -14,6 +15,7 @@ from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
+from master.calls import CALL
 from master.errors import (
     InvalidRequestError,
     LimitReachedError,
@@ -110,7 +112,17 @@ async def _refuse(context: Context, error: Exception, method: str) -> NoReturn:
         # What gRPC raises from a write amid which the other side hung up.
         raise asyncio.CancelledError from None
     log.error("request failed", method=method, exc_info=error)
-    await _abort(context, grpc.StatusCode.INTERNAL, "internal error; the master's log says more")
+    call = CALL.get()
+    under = "" if call is None else f" under request_id {call.request_id}"
+    await _abort(context, grpc.StatusCode.INTERNAL, f"internal error; the master's log says more{under}")
+
+
+def tells_no_hang_up(record: logging.LogRecord) -> bool:
+    """Whether a record of gRPC's logger is more than a client that hung up while its call's end was written.
+
+    No handler sees that, and gRPC writes a traceback of it.
+    """
+    return record.exc_info is None or not isinstance(record.exc_info[1], grpc.aio.InternalError)
 
 
 async def _abort(
@@ -185,12 +197,14 @@ def _single(
 
 
 def _stream(
-    behaviour: Callable[[Any, Context], AsyncIterator[Any]], method: str, check: Callable[[Any], Any]
-) -> Callable[..., AsyncIterator[Any]]:
-    async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+    behaviour: Callable[[Any, Context], AsyncGenerator[Any, None]], method: str, check: Callable[[Any], Any]
+) -> Callable[..., Awaitable[None]]:
+    # Not a generator itself: gRPC would write for it, and log a traceback when a client hangs up meanwhile.
+    async def call(request: Any, context: Context) -> None:
         try:
-            async for message in behaviour(check(request), context):
-                yield message
+            async with contextlib.aclosing(behaviour(check(request), context)) as messages:
+                async for message in messages:
+                    await context.write(message)
         except Exception as error:
             await _refuse(context, error, method)
 
