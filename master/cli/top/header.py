@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 
 from master.cli import output
@@ -72,11 +73,15 @@ def _rates(picture: Picture, rates: Rates) -> list[Line]:
 
 
 def _sla(picture: Picture, rates: Rates) -> list[Line]:
-    # What the workers have finished: the master's own counters begin with its start.
-    judged = sum(worker.tasks_finished for worker in picture.workers)
-    met = sum(worker.sla_met for worker in picture.workers)
-    workers = "" if not picture.more_workers else f" of {len(picture.workers)} workers"
-    segments: list[Line] = [[(output.share(met, judged), "bold"), (f" of all {judged}{workers}", "")]]
+    stats = picture.stats
+    if picture.more_workers:
+        met, judged = stats.sla_met_since_start, stats.sla_met_since_start + stats.sla_missed_since_start
+        which = f"{judged} since the master's start"
+    else:
+        met = sum(worker.sla_met for worker in picture.workers)
+        judged = sum(worker.tasks_finished for worker in picture.workers)
+        which = f"all {judged}"
+    segments: list[Line] = [[(output.share(met, judged), "bold"), (f" of {which}", "")]]
     if rates.finished is not None:
         count = rates.met + rates.missed
         recent = output.share(rates.met, count)
@@ -104,7 +109,11 @@ def _queue(picture: Picture) -> list[Line]:
     segments: list[Line] = [[(str(stats.queued), "bold"), (" wait", "")]]
     if stats.queued_hopeless:
         segments.append([(str(stats.queued_hopeless), "bold"), (" cannot meet their deadline", "bad")])
-    if stats.queue_reasons:
-        reason, count = stats.queue_reasons[0]
-        segments.append([(f"{count}: {one_line(reason)}", "")])
+    reasons: Counter[str] = Counter()
+    for reason, count in stats.queue_reasons:
+        reasons[reason] += count
+    for reason, count in reasons.most_common(1):
+        # Only the largest groups of like tasks have told theirs.
+        more = "+" if reasons.total() < stats.queued else ""
+        segments.append([(f"{count}{more}: {one_line(reason)}", "")])
     return segments
