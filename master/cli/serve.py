@@ -297,14 +297,16 @@ def worker(
         ),
     ] = None,
     worker_id: Annotated[
-        str | None, typer.Option("--id", help="Unique in the cluster; this machine's name when not given.")
+        str | None,
+        typer.Option("--id", metavar="ID", help="Unique in the cluster; this machine's name when not given."),
     ] = None,
     cpu: Annotated[
-        float | None, typer.Option(help="Cores to offer; what the machine has when not given.")
+        float | None,
+        typer.Option(metavar="CORES", help="Cores to offer; what the machine has when not given."),
     ] = None,
-    memory: Annotated[float | None, typer.Option(help="GiB to offer.")] = None,
-    gpu: Annotated[float | None, typer.Option(help="Devices to offer.")] = None,
-    storage: Annotated[float | None, typer.Option(help="GiB to offer.")] = None,
+    memory: Annotated[float | None, typer.Option(metavar="GIB", help="Memory to offer.")] = None,
+    gpu: Annotated[float | None, typer.Option(metavar="N", help="Devices to offer.")] = None,
+    storage: Annotated[float | None, typer.Option(metavar="GIB", help="Storage to offer.")] = None,
     work_dir: Annotated[
         Path | None,
         typer.Option(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from master.cli import output
+from master.cli import complete, output
 from master.cli.connect import (
     CREDENTIAL_OPTIONS,
     DEFAULT_MASTER,
@@ -44,16 +44,35 @@ def submit(
             "Write -- before a command with options of its own.",
         ),
     ] = None,
-    cpu: Annotated[float, typer.Option(help="Cores.")] = 0.0,
-    memory: Annotated[float, typer.Option(help="GiB.")] = 0.0,
-    gpu: Annotated[float, typer.Option(help="Devices; fractions are allowed.")] = 0.0,
-    storage: Annotated[float, typer.Option(help="GiB.")] = 0.0,
+    cpu: Annotated[
+        float, typer.Option(metavar="CORES", show_default=False, help="Cores that it needs.")
+    ] = 0.0,
+    memory: Annotated[
+        float, typer.Option(metavar="GIB", show_default=False, help="Memory that it needs.")
+    ] = 0.0,
+    gpu: Annotated[
+        float, typer.Option(metavar="N", show_default=False, help="Devices; fractions are allowed.")
+    ] = 0.0,
+    storage: Annotated[
+        float, typer.Option(metavar="GIB", show_default=False, help="Storage that it needs.")
+    ] = 0.0,
     task_type: Annotated[
         str,
-        typer.Option("--type", help="One of the six task types; inferred from the amounts when not given."),
+        typer.Option(
+            "--type",
+            metavar="TYPE",
+            help="cpu-light, cpu-heavy, memory-heavy, gpu-inference, gpu-training or mixed; inferred from "
+            "what it needs when not given.",
+            autocompletion=complete.task_types,
+        ),
     ] = "",
     sla_multiplier: Annotated[
-        float, typer.Option(metavar="K", help="Deadline = submission + K times the type's expected runtime.")
+        float,
+        typer.Option(
+            metavar="K",
+            show_default=False,
+            help="Deadline = submission + K times the type's expected runtime; the master's when not given.",
+        ),
     ] = 0.0,
     deadline: Annotated[
         str, typer.Option(metavar="WHEN", help="From now (90s, 5m, 2h) or an instant (2030-01-31T12:00:00).")
@@ -61,13 +80,19 @@ def submit(
     time_limit: Annotated[
         str, typer.Option(metavar="TIME", help="How long the command may run (90s, 5m, 2h); 0: no limit.")
     ] = "0",
-    image: Annotated[str, typer.Option(help="Container image, for workers that run containers.")] = "",
-    task_id: Annotated[
-        str, typer.Option("--id", help="The task's id: submitting the same again is then no second task.")
+    image: Annotated[
+        str, typer.Option(metavar="NAME", help="Container image, for workers that run containers.")
     ] = "",
-    user: Annotated[str, typer.Option(envvar="RTS_USER", help="Whose task it is.")] = "",
+    task_id: Annotated[
+        str,
+        typer.Option(
+            "--id", metavar="ID", help="The task's id: submitting the same again is then no second task."
+        ),
+    ] = "",
+    user: Annotated[str, typer.Option(envvar="RTS_USER", metavar="NAME", help="Whose task it is.")] = "",
     file: Annotated[
-        Path | None, typer.Option(help="Submit one task per line of this JSON lines file; - is stdin.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Submit one task per line of this JSON lines file; - is stdin."),
     ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for the end; exit 1 unless every task completed.")
