@@ -11,6 +11,7 @@ import typer
 
 from master.cli import certs, explain, logs, migrate, params, serve, submit, tasks, train, workers
 from master.cli.connect import reaches_master
+from master.cli.dashboard import command as dashboard
 from master.cli.demo import command as demo
 from master.cli.failure import CommandError, Exit
 from master.cli.simulate import command as simulate
@@ -38,6 +39,7 @@ app.command(epilog=workers.WORKERS_EPILOG)(reaches_master(workers.workers))
 app.command(epilog=workers.DRAIN_EPILOG)(reaches_master(workers.drain))
 app.command(epilog=explain.EPILOG)(reaches_master(explain.explain))
 app.command(epilog=workers.STATS_EPILOG)(reaches_master(workers.stats))
+app.command(epilog=dashboard.EPILOG)(reaches_master(dashboard.dashboard))
 app.command(epilog=train.EPILOG)(reaches_master(train.train))
 app.add_typer(params.app, name="params")
 app.command("migrate-task-types", epilog=migrate.EPILOG)(migrate.migrate_task_types)

@@ -126,7 +126,7 @@ def connect(address: str, retry_for_s: float = RETRY_FOR_S) -> Iterator[MasterCl
     from rtscore.handshake import why_refused
 
     shown = address.credentials if isinstance(address, Master) else Credentials()
-    _check_address(address)
+    check_address(address)
     # With a standby there is somebody to wait for.
     patience_s = None if "," in address and retry_for_s == RETRY_FOR_S else retry_for_s
     try:
@@ -160,7 +160,8 @@ def connect(address: str, retry_for_s: float = RETRY_FOR_S) -> Iterator[MasterCl
         raise CommandError(str(error), Exit.USAGE if wrong else Exit.NO) from None
 
 
-def _check_address(address: str) -> None:
+def check_address(address: str) -> None:
+    """Raise CommandError unless this is HOST:PORT, or several of them with commas between."""
     for each in address.split(","):
         host, _, port = each.strip().rpartition(":")
         if not (host and port.isdecimal() and 0 < int(port) < 65536):
