@@ -78,5 +78,11 @@ def audit(book: Book, members: Members, queue: TaskQueue, reservations: Reservat
     assert users == book.queued_by_user, f"queued {users}, {book.queued_by_user} counted"
     parked = sum(job.standing is Standing.PARKED for job in book.jobs.values())
     assert sum(1 for _ in queue.jobs()) == queued - parked, "a queued task is in no group"
+    assert len(queue.parked) == parked, f"{parked} parked, {len(queue.parked)} noted"
+    hopeless = sum(job.standing is Standing.HOPELESS for job in queue.jobs())
+    assert hopeless == queue.hopeless, f"{hopeless} hopeless, {queue.hopeless} counted"
+    places = [place for place, _ in queue.in_order()]
+    assert places == sorted(places), "the queue is read out of order"
+    assert len(places) == queued, "the queue is not read whole"
     running = {t for t, job in book.jobs.items() if job.attempt is not None}
     assert reservations.favoured <= running, "a favoured task does not run"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from master.admission import Admission
 from master.audit import audit
+from master.backlog import QueuePage, QueueStatus, queue_page, queue_status
 from master.book import Book
 from master.errors import InvalidRequestError, NotAllowedError, TaskExistsError, UnknownTaskError
 from master.events import (
@@ -46,11 +47,12 @@ from master.liveness import Liveness
 from master.members import Member, Members
 from master.placement import Placement
 from master.proposals import PlannerState, PlannerWorker, Proposals
-from master.queue import TaskQueue, order
+from master.queue import Key, TaskQueue, order
 from master.reasons import why_waiting
 from master.records import StoredTask, Submission, TaskState, TaskStatus
 from master.reservations import Reservations
 from master.restore import restore
+from master.roster import PAGE_KEY, Capacity, WorkerQuery, capacity, state_of, worker_page
 from master.status import TaskExplanation, WorkerStatus
 from master.validate import same_content, spec_of
 from rtscore import Scheduler, Task, TauStore, WorkerTable
@@ -116,6 +118,7 @@ class Cluster:
         self._sla_multiplier = sla_multiplier
         self._scheduler = scheduler
         self._seq = 0
+        self._restored = 0
         self._pause_s = heartbeat_interval_s
         self._latest = -math.inf
         self._begun = False
@@ -224,6 +227,32 @@ class Cluster:
         member = self._members.by_id.get(worker_id)
         return None if member is None else self._status(member)
 
+    def worker_page(self, query: WorkerQuery) -> tuple[list[WorkerStatus], PAGE_KEY | None, int]:
+        """A page of the registered workers, as `roster.worker_page`."""
+        page, more, total = worker_page(self._members, query)
+        return [self._status(member) for member in page], more, total
+
+    def capacity(self) -> Capacity:
+        """What the workers have together."""
+        return capacity(self._members)
+
+    def queue_page(self, limit: int, after: Key | None, wanted: Callable[[StoredTask], bool]) -> QueuePage:
+        """A page of the queue in its order, as `backlog.queue_page`."""
+        return queue_page(self._queue, limit, after, wanted)
+
+    def queue_status(self, now: float) -> QueueStatus:
+        """What waits, and for what."""
+        return queue_status(self._queue, self._members, self._reservations, now)
+
+    def queued_of(self, user_id: str) -> int:
+        """How many tasks of a user wait."""
+        return self._book.queued_by_user.get(user_id, 0)
+
+    @property
+    def accepted(self) -> int:
+        """Tasks that were submitted since this master began."""
+        return self._seq - self._restored
+
     def newcomers(
         self, submissions: Iterable[Submission], known: Container[str], now: float
     ) -> dict[str, Submission]:
@@ -298,7 +327,7 @@ class Cluster:
             liveness=self._liveness,
             tau=self._tau,
         )
-        self._seq = len(event.snapshot.tasks)
+        self._seq = self._restored = len(event.snapshot.tasks)
         self._proposals.begin(now)
 
     def _submit(self, event: Submit, now: float, effects: list[Effect]) -> None:
@@ -339,15 +368,9 @@ class Cluster:
     def _status(self, member: Member) -> WorkerStatus:
         view = self._members.table.view(member.id)
         cpu, memory, gpu, storage = member.totals
-        if not member.active:
-            state = "inactive"
-        elif member.stopping:
-            state = "stopping"
-        else:
-            state = "draining" if member.record.draining else "active"
         return WorkerStatus(
             member.id,
-            state,
+            state_of(member),
             cpu,
             memory,
             gpu,
@@ -361,6 +384,8 @@ class Cluster:
             member.last_heartbeat_at,
             member.tasks_finished,
             member.sla_met,
+            member.record.executors,
+            member.record.registered_at,
         )
 
     def _summary(self, stored: StoredTask, job: Job | None, now: float) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice
+from typing import TypeVar
 
 import msgspec
 
@@ -14,6 +15,7 @@ from master.epochs import EpochReply
 from master.errors import InvalidRequestError, MasterError
 from master.events import AttemptFinished, AttemptId, AttemptRefused, AttemptStarted, Heartbeat
 from master.forecast import Prediction
+from master.queue import Key
 from master.records import (
     AttemptRecord,
     ParamsVersion,
@@ -26,7 +28,8 @@ from master.records import (
 )
 from master.status import TaskExplanation, WorkerStatus
 from master.store.base import TaskQuery
-from master.timed import DecisionLatency
+from master.validate import check_search
+from rtscore import TASK_TYPES, is_valid_task_type
 from rtscore.explain import WorkerTerms
 from rtscore.rpc import cluster_pb2, scheduler_pb2
 from rtscore.task_ids import new_task_id
@@ -42,7 +45,11 @@ ROWS_MAX = 10_000
 
 _TO_WIRE = {state: scheduler_pb2.TaskState.Value(state.name) for state in TaskState}
 _FROM_WIRE = {number: state for state, number in _TO_WIRE.items()}
+Cursor = tuple[float, str] | tuple[int, float, int]
+T = TypeVar("T")
+
 _cursor = msgspec.json.Decoder(tuple[float, str])
+_place = msgspec.json.Decoder(Key)
 
 
 # ---- tasks ----
@@ -203,36 +210,75 @@ def task_query(request: scheduler_pb2.ListTasksRequest) -> TaskQuery:
         states.add(_FROM_WIRE[number])
     if request.page_size > PAGE_MAX:
         raise InvalidRequestError("page_size", f"{request.page_size} came; at most {PAGE_MAX} is allowed")
-    after = _decode_token(request.page_token) if request.page_token else None
-    return TaskQuery(frozenset(states), request.user_id, request.page_size or PAGE_DEFAULT, after)
+    after = None
+    if request.order == scheduler_pb2.NEWEST_FIRST and request.page_token:
+        after = decode_token(request.page_token, _cursor)
+    if request.sla not in scheduler_pb2.SlaOutcome.values():
+        raise InvalidRequestError("sla", f"{request.sla} came; allowed are 0 (any), 1 (met), 2 (missed)")
+    if request.order not in scheduler_pb2.TaskOrder.values():
+        raise InvalidRequestError("order", f"{request.order} came; allowed are 0 (newest first), 1 (queue)")
+    if request.task_type and not is_valid_task_type(request.task_type):
+        raise InvalidRequestError(
+            "task_type", f"{request.task_type[:64]!r} came; allowed are {', '.join(TASK_TYPES)}"
+        )
+    check_search("text", request.text)
+    return TaskQuery(
+        frozenset(states),
+        request.user_id,
+        request.page_size or PAGE_DEFAULT,
+        after,
+        worker_id=request.worker_id,
+        task_type=request.task_type,
+        text=request.text,
+        sla_success=None if request.sla == scheduler_pb2.SLA_ANY else request.sla == scheduler_pb2.SLA_MET,
+    )
+
+
+def queue_position(request: scheduler_pb2.ListTasksRequest) -> Key | None:
+    """From where a page of the queue goes on; None: from its beginning.
+
+    Raises
+    ------
+    InvalidRequestError
+        When the order and the states do not go together, or the page token cannot be.
+    """
+    if set(request.states) - {scheduler_pb2.QUEUED}:
+        raise InvalidRequestError("states", "other than QUEUED came; with QUEUE_ORDER only that is allowed")
+    return decode_token(request.page_token, _place) if request.page_token else None
 
 
 def task_page(
-    rows: Iterable[tuple[StoredTask, scheduler_pb2.TaskInfo]], limit: int
+    rows: Iterable[tuple[Cursor, scheduler_pb2.TaskInfo]], after: Cursor | None, total: int | None
 ) -> scheduler_pb2.ListTasksReply:
-    """A page of at most `limit` tasks; fewer when their text is long, for the sake of the client's limit."""
-    reply, size, last = scheduler_pb2.ListTasksReply(), 0, None
-    for task, info in rows:
+    """A page of tasks with their places; shorter when its text is long, for the client's limit."""
+    reply, size, last = scheduler_pb2.ListTasksReply(total=total), 0, None
+    for place, info in rows:
         size += info.ByteSize()
         if last is not None and size > PAGE_BYTES:
-            limit = len(reply.tasks)
+            after = last
             break
         reply.tasks.append(info)
-        last = task
-    if last is not None and len(reply.tasks) == limit:
-        reply.next_page_token = page_token(last)
+        last = place
+    if after is not None:
+        reply.next_page_token = encode_token(after)
     return reply
 
 
-def page_token(last: StoredTask) -> str:
-    """Where the page after this task begins."""
-    cursor = msgspec.json.encode((last.spec.submitted_at, last.spec.task_id))
-    return base64.urlsafe_b64encode(cursor).decode()
+def encode_token(cursor: Cursor) -> str:
+    """The token of a place in a listing."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(cursor)).decode()
 
 
-def _decode_token(token: str) -> tuple[float, str]:
+def decode_token(token: str, decoder: msgspec.json.Decoder[T]) -> T:
+    """The place that a token is of.
+
+    Raises
+    ------
+    InvalidRequestError
+        When it is none of this kind of listing.
+    """
     try:
-        return _cursor.decode(base64.b64decode(token, altchars=b"-_", validate=True))
+        return decoder.decode(base64.b64decode(token, altchars=b"-_", validate=True))
     except (binascii.Error, ValueError, msgspec.DecodeError):
         raise InvalidRequestError(
             "page_token", f"{token[:64]!r} came; only a next_page_token of this master is allowed"
@@ -331,28 +377,6 @@ def placement(record: AttemptRecord) -> scheduler_pb2.PlacementRecord:
     )
 
 
-def cluster_stats(
-    scheduler: str,
-    counts: Mapping[TaskState, int],
-    latency: DecisionLatency,
-    tau: Mapping[str, float],
-    started_at: float,
-    params_version: int,
-) -> scheduler_pb2.ClusterStats:
-    """The cluster in numbers."""
-    return scheduler_pb2.ClusterStats(
-        scheduler=scheduler,
-        **{state.value: counts.get(state, 0) for state in TaskState},
-        decisions=latency.decisions,
-        fallbacks=latency.fallbacks,
-        decision_p50_us=latency.p50_us,
-        decision_p99_us=latency.p99_us,
-        tau=tau,
-        started_at=started_at,
-        params_version=params_version,
-    )
-
-
 def params_version(record: ParamsVersion, *, listed: bool = False) -> scheduler_pb2.ParamsVersion:
     """A parameter version; in a listing without its parameters."""
     return scheduler_pb2.ParamsVersion(
@@ -393,6 +417,8 @@ def worker_state(worker: WorkerStatus) -> scheduler_pb2.WorkerState:
         last_heartbeat_at=worker.last_heartbeat_at,
         tasks_finished=worker.tasks_finished,
         sla_met=worker.sla_met,
+        executors=worker.executors,
+        registered_at=worker.registered_at,
     )
 
 

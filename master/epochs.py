@@ -34,6 +34,17 @@ class EpochRequest(msgspec.Struct, frozen=True, kw_only=True, tag="epoch"):
     crossover_rate: float
 
 
+class EpochProgress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
+    """A generation of the search that an epoch has judged; 0 is the initial population.
+
+    `best` and `mean` are None where no candidate could be judged.
+    """
+
+    generation: int
+    best: float | None
+    mean: float | None
+
+
 class EpochReply(msgspec.Struct, frozen=True, kw_only=True):
     """What an epoch found.
 

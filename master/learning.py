@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from master.config import MasterConfig
+from master.epoch_log import EpochLog, RunningEpoch
 from master.epochs import ComparisonRequest, EpochReply, EpochRequest, Totals
 from master.errors import InvalidRequestError, NotAllowedError, StoppingError, StoreUnavailableError
 from master.probation import NEEDED, Probation
@@ -62,6 +63,9 @@ class Learning:
         self._rest_until = 0.0
         self._broken = asyncio.Event()
         self.probation: Probation | None = None
+        self.epochs = EpochLog()
+        # When the next one begins if there are outcomes by then; 0: none is planned, or one runs.
+        self.next_epoch_at = 0.0
 
     async def start(self) -> None:
         """Put the newest version to use, and begin to learn."""
@@ -96,13 +100,11 @@ class Learning:
             When the trainer fails; the sentence says how.
         """
         try:
-            reply = await self._ask()
+            reply = await self._ask(requested=True)
         except TrainerError as error:
             raise NotAllowedError(str(error)) from None
         if reply.verdict == "failed":
             raise NotAllowedError(f"the epoch failed: {reply.reason}")
-        if reply.params is not None:
-            await self._accept(reply)
         assert self.versions.current is not None
         return Epoch(reply, self.versions.current)
 
@@ -119,12 +121,24 @@ class Learning:
         self._rest()
         return restored
 
+    @property
+    def epoch_interval_s(self) -> float:
+        """Seconds between two epochs; 0: none by themselves."""
+        return self._config.ga_epoch_interval_s
+
+    @property
+    def new_outcomes(self) -> int:
+        """Tasks that have had their outcome since the last epoch; without any there is no next one."""
+        return self._new_outcomes
+
     # ---- epochs ----
 
     async def _epochs(self) -> None:
         interval_s, retry_s = self._config.ga_epoch_interval_s, RETRY_FIRST_S
         while True:
+            self.next_epoch_at = self._master.clock() + interval_s
             await asyncio.sleep(interval_s)
+            self.next_epoch_at = 0.0
             while self._new_outcomes:
                 try:
                     await self._one_epoch()
@@ -137,17 +151,35 @@ class Learning:
                     break
 
     async def _one_epoch(self) -> None:
-        reply = await self._ask()
-        kept = self._held_back()
+        reply = await self._ask(requested=False)
         if reply.verdict == "failed":
             log.error("epoch failed", reason=reply.reason)
-        elif reply.params is None or kept:
-            log.info("epoch", verdict="kept" if kept else reply.verdict, reason=kept or reply.reason)
-        else:
-            await self._accept(reply)
 
-    async def _ask(self) -> EpochReply:
-        """An epoch's outcome; its runtime model is in use."""
+    async def _ask(self, *, requested: bool) -> EpochReply:
+        """An epoch's outcome; its runtime model is in use, and its set unless something holds it back."""
+        began, epochs = self.versions.number, self.epochs
+        running = epochs.begin(self._master.clock(), self._config.ga_generations, requested=requested)
+        verdict, reason, reply = "cancelled", "nobody waits for it", None
+        try:
+            reply = await self._outcome_of(running)
+            kept = "" if requested else self.held_back()
+            verdict, reason = reply.verdict, reply.reason
+            if reply.params is not None and not kept:
+                await self._accept(reply)
+            elif verdict != "failed" and not requested:
+                verdict, reason = ("kept", kept) if kept else (verdict, reason)
+                log.info("epoch", verdict=verdict, reason=reason)
+            return reply
+        except TrainerError as error:
+            verdict, reason = "failed", str(error)
+            epochs.trainer_failures += 1
+            raise
+        finally:
+            made = self.versions.number if verdict == "accepted" and self.versions.number != began else 0
+            now = self._master.clock()
+            epochs.end(running, now, verdict, reason, reply=reply, params_version=made)
+
+    async def _outcome_of(self, running: RunningEpoch) -> EpochReply:
         outcomes, now, config = self._new_outcomes, self._master.clock(), self._config
         request = EpochRequest(
             store=config.store,
@@ -161,7 +193,7 @@ class Learning:
             mutation_rate=config.ga_mutation_rate,
             crossover_rate=config.ga_crossover_rate,
         )
-        reply = await self._trainer.epoch(request)
+        reply = await self._trainer.epoch(request, running.course.append)
         self._new_outcomes -= outcomes
         self._use_model(reply.model)
         return reply
@@ -172,7 +204,7 @@ class Learning:
             for worker in self._master.cluster.workers()
         }
 
-    def _held_back(self) -> str:
+    def held_back(self) -> str:
         """Why a new set would not be put to use now; empty when it would."""
         if self.probation is not None:
             return f"version {self.versions.number} is on probation, {self.probation.seen} of {NEEDED} tasks"

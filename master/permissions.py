@@ -30,6 +30,8 @@ _SERVICES: Mapping[str, Mapping[str, frozenset[Role]]] = {
         "ListParamsVersions": _USERS,
         "RollbackParams": _ADMINS,
         "Train": _ADMINS,
+        "GetLearning": _USERS,
+        "GetTimeline": _USERS,
     },
     # Admins are no workers: a token that may do everything has no business on every machine.
     "rtscore.v1.WorkerService": {"WorkerSession": _WORKERS},

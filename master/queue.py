@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, merge
 
 from master.jobs import STARVING_S, STARVING_TAUS, Job, Standing
 
@@ -98,6 +98,9 @@ class TaskQueue:
         self._size = 0
         # How often a job entered or left.
         self.moves = 0
+        self.parked: dict[Job, None] = {}
+        # Jobs that can no longer meet their deadline, without those that are parked.
+        self.hopeless = 0
 
     def __len__(self) -> int:
         return self._size
@@ -126,6 +129,7 @@ class TaskQueue:
         group = job.group
         assert group is not None
         job.turn += 1
+        self._forget(job)
         job.standing = Standing.OUT
         job.group = None
         self._size -= 1
@@ -142,7 +146,9 @@ class TaskQueue:
 
     def park(self, job: Job) -> None:
         """Leave a job that only workers it avoids have room for alone until its `retry_at`."""
+        self._forget(job)
         job.standing = Standing.PARKED
+        self.parked[job] = None
         job.turn += 1
         job.starving_at = _patience_ends(job)
         heappush(self._timers, (job.retry_at, job.seq, job.turn, job))
@@ -165,6 +171,7 @@ class TaskQueue:
                 continue
             if job.standing is Standing.HOPEFUL and job.latest_start < now:
                 job.standing = Standing.HOPELESS
+                self.hopeless += 1
                 heappush(group.hopeless, (job.submitted_at, job.seq, turn, job))
             if job.starving_at < now:
                 self.starve(job)
@@ -201,12 +208,32 @@ class TaskQueue:
         for group in self.groups.values():
             yield from group.jobs()
 
+    def in_order(self) -> Iterator[tuple[Key, Job]]:
+        """Every job with its place, the one to place next first; those that are parked come last.
+
+        Costs a look at every group, and then at what is read. Nothing may change meanwhile.
+        """
+        for place, standing in enumerate((Standing.HOPEFUL, Standing.HOPELESS)):
+            heaps = (g.hopeless if place else g.hopeful for g in self.groups.values())
+            for at, seq, turn, job in merge(*(_ascending(heap) for heap in heaps if heap)):
+                if job.turn == turn and job.standing is standing:
+                    yield (place, at, seq), job
+        yield from sorted(((2, job.submitted_at, job.seq), job) for job in self.parked)
+
+    def _forget(self, job: Job) -> None:
+        if job.standing is Standing.HOPELESS:
+            self.hopeless -= 1
+        elif job.standing is Standing.PARKED:
+            del self.parked[job]
+
     def _join(self, job: Job, group: Group, now: float) -> None:
+        self._forget(job)
         if now <= job.latest_start:
             job.standing = Standing.HOPEFUL
             heappush(group.hopeful, (job.deadline, job.seq, job.turn, job))
         else:
             job.standing = Standing.HOPELESS
+            self.hopeless += 1
             heappush(group.hopeless, (job.submitted_at, job.seq, job.turn, job))
         self._watch(job)
         if not group.blocked:
@@ -222,6 +249,16 @@ class TaskQueue:
 
 def _patience_ends(job: Job) -> float:
     return job.waiting_since + max(STARVING_TAUS * job.spec.tau, STARVING_S)
+
+
+def _ascending(heap: list[Entry]) -> Iterator[Entry]:
+    """A heap's entries in order; what is not read is not sorted."""
+    front = [(heap[0], 0)]
+    while front:
+        entry, at = heappop(front)
+        yield entry
+        for child in range(2 * at + 1, min(2 * at + 3, len(heap))):
+            heappush(front, (heap[child], child))
 
 
 def _top(heap: list[Entry], standing: Standing) -> Job | None:

@@ -19,8 +19,12 @@ def why_waiting(job: Job, members: Members, now: float) -> str:
             f"only workers that refused it, or still end an older attempt of it, have room "
             f"({', '.join(job.avoid)}); tried again in {pause:.1f} s"
         )
-    group = job.group
-    assert group is not None
+    assert job.group is not None
+    return group_reason(job.group, members)
+
+
+def group_reason(group: Group, members: Members) -> str:
+    """Why the tasks of a group are not placed, those aside that a worker is kept for or that pause."""
     if group.diagnosis[0] != members.version:
         group.diagnosis = members.version, _diagnosis(group, members.by_id.values())
     return group.diagnosis[1]

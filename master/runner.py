@@ -8,7 +8,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 import structlog
+from msgspec.structs import replace
 
+from master.backlog import QueuePage
 from master.cluster import Cluster
 from master.errors import (
     MasterError,
@@ -36,8 +38,9 @@ from master.events import (
     Write,
 )
 from master.journal import Journal
+from master.queue import Key
 from master.records import Snapshot, StoredTask, Submission, TaskSpec, TaskState, TaskStatus
-from master.store.base import Store, StoreOpenError
+from master.store.base import Position, Store, StoreOpenError, TaskQuery
 from master.stored import StoredTasks
 from master.timed import TimedScheduler
 from master.watch import Watchers
@@ -49,6 +52,10 @@ log = structlog.get_logger(__name__)
 SLICE = 1_000
 # Between two looks whether the store takes writes again.
 RECORD_PAUSE_S = 0.5
+
+
+# A search of so many tasks takes SQLite about 0.1 s.
+SEARCHED = 50_000
 
 
 class WorkerLink(Protocol):
@@ -106,6 +113,9 @@ class Master:
         self.watchers = Watchers()
         # Told of every task that has an outcome, once that is durable.
         self.on_outcome: Callable[[TaskSpec, TaskStatus], None] = lambda spec, status: None
+        # Deadlines met and missed since the start.
+        self.sla_met = 0
+        self.sla_missed = 0
         self._finished_before: dict[TaskState, int] = {}
         self._tick_s = tick_s
         self._stored = StoredTasks(store)
@@ -362,6 +372,24 @@ class Master:
         counts, before = self.cluster.counts(), self._finished_before
         return {state: counts.get(state, 0) + before.get(state, 0) for state in TaskState}
 
+    async def waiting(self, limit: int, after: Key | None, wanted: Callable[[StoredTask], bool]) -> QueuePage:
+        """A page of the queue in its order, see `backlog.queue_page`; what is in it is durable."""
+        page = self.cluster.queue_page(limit, after, wanted)
+        await self.durable()
+        return page
+
+    async def search(self, query: TaskQuery) -> tuple[list[StoredTask], Position | None]:
+        """A page of a listing, and where the next begins; None when this one ends where the listing does.
+
+        A query that searches looks at `SEARCHED` tasks at most, and may come back with less than a page.
+        """
+        if not query.searches:
+            tasks = await self.store.list_tasks(query)
+            return tasks, _position(tasks[-1]) if len(tasks) == query.limit else None
+        until = await self.store.list_position(query, SEARCHED)
+        tasks = await self.store.list_tasks(replace(query, until=until))
+        return tasks, _position(tasks[-1]) if len(tasks) == query.limit else until
+
     async def tasks(self, task_ids: Collection[str]) -> list[StoredTask]:
         """The tasks of these ids, as `task`.
 
@@ -395,6 +423,10 @@ class Master:
         if isinstance(effect, TaskChanged):
             self.watchers.publish(effect.spec, effect.status)
             if effect.status.sla_success is not None:
+                if effect.status.sla_success:
+                    self.sla_met += 1
+                else:
+                    self.sla_missed += 1
                 self.on_outcome(effect.spec, effect.status)
         elif isinstance(effect, Assign):
             self._assign(effect)
@@ -422,3 +454,7 @@ class Master:
             for effect in self.post(Tick()):
                 if isinstance(effect, RemoveWorker) and (link := self.links.pop(effect.worker_id, None)):
                     link.lost()
+
+
+def _position(task: StoredTask) -> Position:
+    return task.spec.submitted_at, task.spec.task_id

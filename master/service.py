@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
-from master import access, convert
+from master import access, convert, convert_views
 from master.errors import MasterError, NotAllowedError, UnknownTaskError, UnknownWorkerIdError
 from master.forecast import Prediction
 from master.interceptors import Context, wire_code
 from master.learning import Learning
 from master.records import StoredTask, TaskState
 from master.runner import Master
-from master.store.base import KEPT_VERSIONS
+from master.store.base import KEPT_VERSIONS, TaskQuery
 from master.task_logs import TaskLogs
+from master.timeline import timeline
 from rtscore import TASK_TYPES, TauStore
 from rtscore.rpc import cluster_pb2, scheduler_pb2, scheduler_pb2_grpc
 
@@ -58,8 +59,16 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         """One page."""
         request.user_id = access.listed_user(request.user_id)
         query = convert.task_query(request)
-        page = await self._master.store.list_tasks(query)
-        return convert.task_page([(task, self._info(task)) for task in page], query.limit)
+        total = self._total(query)
+        if request.order == scheduler_pb2.QUEUE_ORDER:
+            after = convert.queue_position(request)
+            queue = await self._master.waiting(query.limit, after, query.matches)
+            return convert.task_page(
+                ((place, self._info(task)) for place, task in queue.tasks), queue.last, total
+            )
+        page, last = await self._master.search(query)
+        rows = (((task.spec.submitted_at, task.spec.task_id), self._info(task)) for task in page)
+        return convert.task_page(rows, last, total)
 
     async def WatchTasks(
         self, request: scheduler_pb2.WatchTasksRequest, context: Context
@@ -94,9 +103,9 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
     async def ListWorkers(
         self, request: scheduler_pb2.ListWorkersRequest, context: Context
     ) -> scheduler_pb2.ListWorkersReply:
-        """Every worker."""
-        workers = [convert.worker_state(worker) for worker in self._master.cluster.workers()]
-        return scheduler_pb2.ListWorkersReply(workers=workers)
+        """A page of the workers, or all of them."""
+        query = convert_views.worker_query(request)
+        return convert_views.worker_page(*self._master.cluster.worker_page(query))
 
     async def DrainWorker(
         self, request: scheduler_pb2.DrainWorkerRequest, context: Context
@@ -119,15 +128,21 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         self, request: scheduler_pb2.ClusterStatsRequest, context: Context
     ) -> scheduler_pb2.ClusterStats:
         """Counts, decision latency and τ."""
-        master = self._master
+        master, cluster = self._master, self._master.cluster
+        now = master.clock()
         tau = {str(name): self._tau.get_tau(name) for name in TASK_TYPES}
-        return convert.cluster_stats(
+        finished = sum(count for state, count in cluster.counts().items() if state.terminal)
+        return convert_views.cluster_stats(
             master.scheduler.name,
             master.counts(),
             master.scheduler.latency(),
             tau,
             master.started_at,
             0 if self._learning is None else self._learning.versions.number,
+            cluster.capacity(),
+            cluster.queue_status(now),
+            convert_views.Counters(cluster.accepted, finished, master.sla_met, master.sla_missed),
+            now,
         )
 
     async def GetParams(
@@ -156,6 +171,30 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         """Run an epoch now."""
         epoch = await self._require_learning().epoch()
         return convert.train_reply(epoch.reply, epoch.version)
+
+    async def GetLearning(
+        self, request: scheduler_pb2.LearningRequest, context: Context
+    ) -> scheduler_pb2.LearningState:
+        """How learning goes."""
+        return convert_views.learning_state(self._require_learning(), self._master.cluster.model)
+
+    async def GetTimeline(
+        self, request: scheduler_pb2.TimelineRequest, context: Context
+    ) -> scheduler_pb2.Timeline:
+        """Throughput, deadlines and waits over time."""
+        span = convert_views.timeline_span(request, self._master.clock())
+        return convert_views.timeline(await timeline(self._master.store, *span, by_type=request.by_type))
+
+    def _total(self, query: TaskQuery) -> int | None:
+        """How many tasks a listing has, where the master knows without counting."""
+        if query.searches:
+            return None
+        if not query.user_id:
+            counts = self._master.counts()
+            return sum(counts[state] for state in query.states or counts)
+        if query.states == {TaskState.QUEUED}:
+            return self._master.cluster.queued_of(query.user_id)
+        return None
 
     async def _require_own(self, task_id: str) -> None:
         if not access.CALLER.get().sees_all:

@@ -30,6 +30,8 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     last_heartbeat_at: float
     tasks_finished: int
     sla_met: int
+    executors: tuple[str, ...] = ()
+    registered_at: float = 0.0
 
 
 class TaskExplanation(msgspec.Struct, frozen=True):

@@ -1,9 +1,9 @@
 """The trainer: a process beside the master that learns from the store, one request a line of its input.
 
 Run as `python -m master.trainer`. A line is an `EpochRequest` or a `ComparisonRequest`, its answer the reply
-to it on one line. The end of the input ends the process, also in the middle of an epoch, so a master that was
-killed leaves none behind. It only reads the store, through a connection of its own, and it yields the
-processor to others.
+to it on one line; before that of an epoch a line of `EpochProgress` for each generation. The end of the
+input ends the process, also in the middle of an epoch, so a master that was killed leaves none behind. It
+only reads the store, through a connection of its own, and it yields the processor to others.
 """
 
 from __future__ import annotations
@@ -30,7 +30,14 @@ from aod.model import runtime_model
 from aod.replay import Replayer
 from aod.theta import train_theta
 from aod.workloads import make_machines, make_workload
-from master.epochs import ComparisonReply, ComparisonRequest, EpochReply, EpochRequest, Totals
+from master.epochs import (
+    ComparisonReply,
+    ComparisonRequest,
+    EpochProgress,
+    EpochReply,
+    EpochRequest,
+    Totals,
+)
 from master.store.reader import reader
 from rtscore import GAParams
 from rtscore.errors import ParamsError
@@ -76,7 +83,7 @@ def read_cluster(store: str) -> tuple[dict[str, Totals], GAParams | None]:
         return workers, None
 
 
-def run(request: EpochRequest) -> EpochReply:
+def run(request: EpochRequest, progress: Callable[[Generation], None] = lambda _: None) -> EpochReply:
     """One epoch on a store.
 
     Raises
@@ -92,6 +99,7 @@ def run(request: EpochRequest) -> EpochReply:
         params_from_dict(request.params),
         GAConfig(request.population_size, request.generations, request.mutation_rate, request.crossover_rate),
         seed=request.seed,
+        progress=progress,
     )
 
 
@@ -165,17 +173,24 @@ def warm_up() -> None:
     learn(history, None, GAParams.default(), GAConfig(population_size=4, generations=1), seed=0)
 
 
-def answer(line: bytes) -> EpochReply | ComparisonReply:
-    """The reply to a line, whatever is in it."""
+def answer(
+    line: bytes, progress: Callable[[Generation], None] = lambda _: None
+) -> EpochReply | ComparisonReply:
+    """The reply to a line, whatever is in it; `progress` is told of each generation before."""
     request: EpochRequest | ComparisonRequest | None = None
     try:
         request = msgspec.json.decode(line, type=EpochRequest | ComparisonRequest)
-        return compare(request) if isinstance(request, ComparisonRequest) else run(request)
+        return compare(request) if isinstance(request, ComparisonRequest) else run(request, progress)
     except Exception as error:  # The master decides what follows; it must be told, not left waiting.
         reason = f"{type(error).__name__}: {error}"
         if isinstance(request, ComparisonRequest):
             return ComparisonReply(sla=[], failed=reason)
         return EpochReply(verdict="failed", reason=reason)
+
+
+def _progress(generation: Generation) -> EpochProgress:
+    best, mean = (float(v) if math.isfinite(v) else None for v in (generation.best, generation.mean))
+    return EpochProgress(generation=generation.number, best=best, mean=mean)
 
 
 def _plain(value: Any) -> Any:
@@ -208,12 +223,16 @@ def main() -> None:
     # What a library prints must not come between the answers.
     with os.fdopen(os.dup(1), "wb") as replies:
         os.dup2(2, 1)
+
+        def say(message: msgspec.Struct) -> None:
+            replies.write(msgspec.json.encode(message) + b"\n")
+            replies.flush()
+
         lines = _lines(sys.stdin.buffer)
         try:
             warm_up()
             for line in lines:
-                replies.write(msgspec.json.encode(answer(line)) + b"\n")
-                replies.flush()
+                say(answer(line, lambda generation: say(_progress(generation))))
         except BrokenPipeError:
             pass
         except BaseException:

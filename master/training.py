@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
 
 from master.children import environment
-from master.epochs import ComparisonReply, ComparisonRequest, EpochReply, EpochRequest
+from master.epochs import (
+    ComparisonReply,
+    ComparisonRequest,
+    EpochProgress,
+    EpochReply,
+    EpochRequest,
+)
 
 EPOCH_LIMIT_S = 900.0
 """An epoch that takes longer is one that hangs: the most records take a fiftieth of it."""
@@ -21,6 +27,10 @@ _END_S = 2.0
 _LINE_LIMIT = 256 * 1024 * 1024
 
 Reply = TypeVar("Reply", EpochReply, ComparisonReply)
+
+
+# How msgspec begins an `EpochProgress`: only the tag tells it from a reply, which has none.
+_PROGRESS = b'{"type":"progress"'
 
 
 class TrainerError(Exception):
@@ -46,8 +56,12 @@ class Trainer:
         """Of the process; None when there is none."""
         return None if self._process is None else self._process.pid
 
-    async def epoch(self, request: EpochRequest) -> EpochReply:
+    async def epoch(
+        self, request: EpochRequest, progress: Callable[[EpochProgress], None] = lambda _: None
+    ) -> EpochReply:
         """Ask for an epoch and return its outcome; requests are answered one after the other.
+
+        `progress` is told of each generation of the search.
 
         Cancelling the call ends the process: nobody waits for what it is doing.
 
@@ -56,7 +70,7 @@ class Trainer:
         TrainerError
             When the process died, said what is no reply, or took too long; it has ended.
         """
-        return await self._answer(request, EpochReply)
+        return await self._answer(request, EpochReply, progress)
 
     async def compare(self, request: ComparisonRequest) -> ComparisonReply:
         """Ask for a comparison of parameter sets; otherwise as `epoch`.
@@ -66,16 +80,21 @@ class Trainer:
         TrainerError
             As `epoch`, or when they cannot be compared.
         """
-        reply = await self._answer(request, ComparisonReply)
+        reply = await self._answer(request, ComparisonReply, lambda _: None)
         if reply.failed or len(reply.sla) != len(request.sets):
             raise TrainerError(reply.failed or f"{len(reply.sla)} of {len(request.sets)} sets were compared")
         return reply
 
-    async def _answer(self, request: EpochRequest | ComparisonRequest, kind: type[Reply]) -> Reply:
+    async def _answer(
+        self,
+        request: EpochRequest | ComparisonRequest,
+        kind: type[Reply],
+        progress: Callable[[EpochProgress], None],
+    ) -> Reply:
         async with self._asking:
             try:
                 async with asyncio.timeout(EPOCH_LIMIT_S):
-                    return await self._ask(request, kind)
+                    return await self._ask(request, kind, progress)
             except TimeoutError:
                 await self.stop(grace_s=0.0)
                 raise TrainerError(f"the trainer took longer than {EPOCH_LIMIT_S:.0f} s") from None
@@ -98,7 +117,12 @@ class Trainer:
                 process.kill()
             await process.wait()
 
-    async def _ask(self, request: EpochRequest | ComparisonRequest, kind: type[Reply]) -> Reply:
+    async def _ask(
+        self,
+        request: EpochRequest | ComparisonRequest,
+        kind: type[Reply],
+        progress: Callable[[EpochProgress], None],
+    ) -> Reply:
         process = self._process
         if process is None or process.returncode is not None:
             process = self._process = await self._start()
@@ -107,7 +131,10 @@ class Trainer:
         try:
             process.stdin.write(msgspec.json.encode(request) + b"\n")
             await process.stdin.drain()
-            line = await process.stdout.readline()
+            while (line := await process.stdout.readline()).startswith(_PROGRESS):
+                progress(msgspec.json.decode(line, type=EpochProgress))
+        except msgspec.DecodeError as error:
+            raise _nonsense(line, error) from None
         except (ConnectionError, ValueError) as error:
             raise TrainerError(f"the trainer cannot be asked: {error}") from None
         if not line.endswith(b"\n"):
@@ -116,7 +143,7 @@ class Trainer:
         try:
             return msgspec.json.decode(line, type=kind)
         except msgspec.DecodeError as error:
-            raise TrainerError(f"the trainer said {line[:80]!r}, which is no reply: {error}") from None
+            raise _nonsense(line, error) from None
 
     async def _start(self) -> asyncio.subprocess.Process:
         try:
@@ -129,3 +156,7 @@ class Trainer:
             )
         except OSError as error:
             raise TrainerError(f"the trainer cannot be started: {error}") from None
+
+
+def _nonsense(line: bytes, error: msgspec.DecodeError) -> TrainerError:
+    return TrainerError(f"the trainer said {line[:80]!r}, which is no reply: {error}")

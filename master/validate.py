@@ -12,6 +12,7 @@ MAX_ID_BYTES = 200
 MAX_NAME_BYTES = 256
 MAX_IMAGE_BYTES = 1024
 # What Linux passes to a process as one argument, less its end mark.
+MAX_SEARCH = 256
 MAX_COMMAND_BYTES = 131_071
 # The year 9999, where dates end.
 MAX_INSTANT = 253_402_300_799.0
@@ -102,6 +103,21 @@ def _check_text(field: str, value: str, most: int) -> None:
         raise InvalidRequestError(field, f"{value[:most]!r} came; printable characters are allowed")
     if len(value.encode()) > most:
         raise InvalidRequestError(field, f"{len(value.encode())} bytes came; at most {most} are allowed")
+
+
+def check_search(field: str, text: str) -> None:
+    """Raise unless a text may be searched for.
+
+    Raises
+    ------
+    InvalidRequestError
+        When it is too long or has a NUL, which nothing that is searched has.
+    """
+    if len(text) > MAX_SEARCH or "\0" in text:
+        raise InvalidRequestError(
+            field,
+            f"{len(text)} characters came; at most {MAX_SEARCH} are allowed, and NUL is not one of them",
+        )
 
 
 def _check_amounts(record: Submission | WorkerRecord) -> None:

@@ -38,13 +38,91 @@ HISTORY_FIELDS = (
 """The columns of a history, under the names that learning has for them; used is what was requested."""
 
 
+Position = tuple[float, str]
+"""Of a task in a listing: when it was submitted, and its id."""
+
+
 class TaskQuery(msgspec.Struct, frozen=True):
-    """Which tasks, newest submission first; `after` is the last page's last (submitted_at, task_id)."""
+    """Which tasks, newest submission first.
+
+    Attributes
+    ----------
+    states : frozenset of TaskState
+        Empty: every state.
+    user_id, worker_id, task_type : str
+        Exactly; empty: every one.
+    after : Position, optional
+        The last of the page before.
+    text : str
+        A part of the id, the user or the command; ASCII letters of either case are the same. Without NUL.
+    sla_success : bool, optional
+        Whether the deadline was met.
+    until : Position, optional
+        The last task that is looked at.
+    """
 
     states: frozenset[TaskState] = frozenset()
     user_id: str = ""
     limit: int = 100
-    after: tuple[float, str] | None = None
+    after: Position | None = None
+    worker_id: str = ""
+    task_type: str = ""
+    text: str = ""
+    sla_success: bool | None = None
+    until: Position | None = None
+
+    @property
+    def searches(self) -> bool:
+        """Whether it asks for what no index knows, so that every task in between has to be looked at."""
+        return bool(self.worker_id or self.task_type or self.text or self.sla_success is not None)
+
+    def matches(self, task: StoredTask) -> bool:
+        """Whether a task is one of these, its place in the listing aside."""
+        spec, status = task.spec, task.status
+        given = spec.submission
+        if self.states and status.state not in self.states:
+            return False
+        if self.user_id and given.user_id != self.user_id:
+            return False
+        if self.worker_id and status.worker_id != self.worker_id:
+            return False
+        if self.task_type and spec.task_type != self.task_type:
+            return False
+        if self.sla_success is not None and status.sla_success is not self.sla_success:
+            return False
+        if not self.text:
+            return True
+        part = self.text.encode().lower()
+        searched = (given.task_id, given.user_id, given.command)
+        return any(part in text.encode("utf-8", "replace").lower() for text in searched)
+
+
+class TimelineCell(msgspec.Struct, array_like=True):
+    """The tasks of one type in one span of time.
+
+    Attributes
+    ----------
+    bucket : int
+    task_type : str
+    submitted : int
+        All others are of those that completed or failed in it.
+    finished, failed, met, missed : int
+    wait_s, lateness_s : float
+        Sums, in seconds.
+    waits : mapping of bin to number of tasks
+        Of `master.timeline.wait_bin`.
+    """
+
+    bucket: int
+    task_type: str
+    submitted: int = 0
+    finished: int = 0
+    failed: int = 0
+    met: int = 0
+    missed: int = 0
+    wait_s: float = 0.0
+    lateness_s: float = 0.0
+    waits: dict[int, int] = {}
 
 
 class Store(Protocol):
@@ -121,7 +199,24 @@ class Store(Protocol):
     async def list_tasks(self, query: TaskQuery) -> list[StoredTask]:
         """One page of tasks, newest submission first, ties by descending task id.
 
-        No states means every state, no user every user; a limit below 1 gives an empty page.
+        A limit below 1 gives an empty page. Of commits under way a query that `searches` may see a part.
+        """
+        ...
+
+    async def list_position(self, query: TaskQuery, count: int) -> Position | None:
+        """Where a listing is after `count` tasks of these states and this user; None when there are fewer.
+
+        What else the query asks for, its limit too, plays no part.
+        """
+        ...
+
+    async def timeline(
+        self, since: float, until: float, buckets: int, most: int
+    ) -> tuple[float, list[TimelineCell]]:
+        """What was submitted and what ended in each of `buckets` equal spans of [since, until), by type.
+
+        At most the `most` newest submissions and as many ends count: the first value is the instant since
+        when all of them do. Cells are in no order. Of commits under way it may see a part.
         """
         ...
 

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from msgspec.structs import astuple
+
+from master.records import TaskState
 from master.store.base import StoreConflictError, StoreOpenError
 from master.store.rows import Row, Runs
 from master.store.schema import (
@@ -20,6 +23,7 @@ from master.store.schema import (
     TASK_COLUMNS,
     WORKER_COLUMNS,
 )
+from master.timeline import Tally
 
 Part: TypeAlias = tuple[str, list[Row]]
 
@@ -63,6 +67,21 @@ HISTORY = (
     " CROSS JOIN tasks t ON t.task_id = r.task_id"
     " CROSS JOIN assignments a ON a.task_id = r.task_id AND a.attempt = r.attempt"
     " WHERE r.completed_at >= ? AND r.completed_at < ? ORDER BY r.completed_at, r.task_id"
+)
+
+_STATES = [state.value for state in TaskState]
+NEWEST_END = (
+    "SELECT completed_at FROM tasks INDEXED BY tasks_by_completion WHERE completed_at > 0"
+    " AND completed_at < ? ORDER BY completed_at DESC LIMIT 1 OFFSET ?"
+)
+SUBMITTED = (
+    "SELECT created_at, task_type FROM tasks INDEXED BY tasks_by_status"
+    " WHERE status = ? AND created_at >= ? AND created_at < ?"
+)
+ENDED = (
+    "SELECT completed_at, task_type, status, sla_success, created_at, started_at, deadline"
+    " FROM tasks INDEXED BY tasks_by_completion WHERE completed_at > 0"
+    " AND completed_at >= ? AND completed_at < ? AND status IN ('completed', 'failed')"
 )
 
 _KEYS: dict[str, tuple[str, Callable[[Row], Row], str]] = {
@@ -193,9 +212,52 @@ class Database:
             self._connection.execute("ROLLBACK")
 
     def list_tasks(
-        self, states: list[str], user_id: str, limit: int, after: tuple[float, str] | None
+        self,
+        states: list[str],
+        user_id: str,
+        limit: int,
+        after: tuple[float, str] | None,
+        until: tuple[float, str] | None = None,
+        searched: tuple[str, str, str, bool | None] = ("", "", "", None),
     ) -> Iterator[Part]:
-        """Rows of tasks in these states, newest first."""
+        """Rows of tasks in these states, newest first; `searched` are worker, type, text and whether met."""
+        worker_id, task_type, text, sla_success = searched
+        found: list[tuple[str, Row]] = []
+        if worker_id:
+            found.append(("worker_id = ?", (worker_id,)))
+        if task_type:
+            found.append(("task_type = ?", (task_type,)))
+        if sla_success is not None:
+            found.append(("sla_success = ?", (sla_success,)))
+        if text:
+            # SQLite's lower() and `bytes.lower` know ASCII alone.
+            part = text.encode().lower().decode()
+            columns = ("task_id", "user_id", "command")
+            found.append((" OR ".join(f"instr(lower({c}), ?) > 0" for c in columns), (part,) * 3))
+        yield from self._listed("tasks", TASK_COLUMNS, states, user_id, limit, after, until, found)
+
+    def list_position(
+        self, states: list[str], user_id: str, after: tuple[float, str] | None, count: int
+    ) -> Iterator[Part]:
+        """The row (created_at, task_id) of the task that a listing comes to after `count` tasks, if any."""
+        for name, rows in self._listed(
+            "positions", "created_at, task_id", states, user_id, count, after, None, [], offset=count - 1
+        ):
+            yield name, rows[-1:]
+
+    def _listed(
+        self,
+        name: str,
+        columns: str,
+        states: list[str],
+        user_id: str,
+        limit: int,
+        after: tuple[float, str] | None,
+        until: tuple[float, str] | None,
+        found: list[tuple[str, Row]],
+        *,
+        offset: int = 0,
+    ) -> Iterator[Part]:
         if user_id:
             marks = ", ".join("?" * len(states))
             where, ranges = f"user_id <> '' AND user_id = ? AND status IN ({marks})", [(user_id, *states)]
@@ -203,12 +265,20 @@ class Database:
         else:
             where, ranges, index = "status = ?", [(state,) for state in states], "tasks_by_status"
         page = " ORDER BY created_at DESC, task_id DESC LIMIT ?"
+        more: list[Any] = []
         if after is not None:
             where += " AND (created_at, task_id) < (?, ?)"
-        select = f"SELECT * FROM (SELECT {TASK_COLUMNS} FROM tasks INDEXED BY {index} WHERE {where}{page})"
-        sql = " UNION ALL ".join([select] * len(ranges)) + page
-        arguments = [value for range_ in ranges for value in (*range_, *(after or ()), limit)]
-        yield from self._parts("tasks", sql, (*arguments, limit))
+            more += after
+        if until is not None:
+            where += " AND (created_at, task_id) >= (?, ?)"
+            more += until
+        for condition, values in found:
+            where += f" AND ({condition})"
+            more += values
+        select = f"SELECT * FROM (SELECT {columns} FROM tasks INDEXED BY {index} WHERE {where}{page})"
+        sql = " UNION ALL ".join([select] * len(ranges)) + page + " OFFSET ?"
+        arguments = [value for range_ in ranges for value in (*range_, *more, limit)]
+        yield from self._parts(name, sql, (*arguments, limit, offset))
 
     def attempts(self, task_id: str) -> Iterator[Part]:
         """Rows of the task's attempts, in order."""
@@ -228,6 +298,25 @@ class Database:
     def history(self, since: float, until: float) -> Iterator[Part]:
         """Rows of `HISTORY_COLUMNS` of what finished in [since, until), oldest first."""
         yield from self._parts("history", HISTORY, (since, until))
+
+    def timeline(self, since: float, until: float, buckets: int, most: int) -> Iterator[Part]:
+        """The row (since,), then rows of `TimelineCell`, as of one instant."""
+        tally = Tally(since, until, buckets)
+        self._connection.execute("BEGIN")
+        try:
+            for _, rows in self.list_position(_STATES, "", (until, ""), most):
+                since = max(since, math.nextafter(rows[0][0], math.inf))
+            if (end := self._connection.execute(NEWEST_END, (until, most - 1)).fetchone()) is not None:
+                since = max(since, math.nextafter(end[0], math.inf))
+            for state in _STATES:
+                for row in self._connection.execute(SUBMITTED, (state, since, until)):
+                    tally.submitted(*row)
+            for row in self._connection.execute(ENDED, (since, until)):
+                tally.ended(*row)
+        finally:
+            self._connection.execute("ROLLBACK")
+        yield "since", [(since,)]
+        yield "cells", [astuple(cell) for cell in tally.cells()]
 
     def newest_since(self, count: int, until: float) -> float:
         """Since when at most `count` outcomes finished before `until`; -inf when there are no more."""

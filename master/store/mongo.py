@@ -35,10 +35,12 @@ from master.errors import StoreUnavailableError
 from master.events import Write
 from master.records import AttemptRecord, ParamsVersion, ResultRecord, Snapshot, StoredTask, TaskState
 from master.store.base import (
+    Position,
     StoreConflictError,
     StoreOpenError,
     StoreUnreachableError,
     TaskQuery,
+    TimelineCell,
 )
 from master.store.choose import without_secrets
 from master.store.mongo_apply import forget_removed
@@ -68,6 +70,7 @@ _INDEXES: tuple[tuple[str, list[tuple[str, int]], bool], ...] = (
     (TASKS, [("task_id", 1)], True),
     (TASKS, [("created_at", -1), ("created_at_s", -1), ("task_id", -1)], False),
     (TASKS, [("status", 1), ("created_at", -1), ("created_at_s", -1), ("task_id", -1)], False),
+    (TASKS, [("completed_at", -1)], False),
     (TASKS, [("user_id", 1), ("created_at", -1), ("created_at_s", -1), ("task_id", -1)], False),
     (ASSIGNMENTS, [("ass_id", 1)], True),
     (ASSIGNMENTS, [("task_id", 1)], False),
@@ -218,7 +221,15 @@ class MongoStore:
         return await self._read(lambda reads: reads.find_tasks(wanted))
 
     async def list_tasks(self, query: TaskQuery) -> list[StoredTask]:
-        return await self._read(lambda reads: reads.list_tasks(query))
+        return await self._read(lambda reads: reads.list_tasks(query), whole=not query.searches)
+
+    async def list_position(self, query: TaskQuery, count: int) -> Position | None:
+        return await self._read(lambda reads: reads.list_position(query, count), whole=False)
+
+    async def timeline(
+        self, since: float, until: float, buckets: int, most: int
+    ) -> tuple[float, list[TimelineCell]]:
+        return await self._read(lambda reads: reads.timeline(since, until, buckets, most), whole=False)
 
     async def attempts(self, task_id: str) -> list[AttemptRecord]:
         return await self._read(lambda reads: reads.attempts(task_id))
@@ -243,7 +254,8 @@ class MongoStore:
             with self._answering():
                 await commits.commit(group)
 
-    async def _read(self, call: Callable[[MongoReads], Coroutine[Any, Any, T]]) -> T:
+    async def _read(self, call: Callable[[MongoReads], Coroutine[Any, Any, T]], *, whole: bool = True) -> T:
+        """What a read finds; one that is not `whole` may see a part of a commit, and holds none up."""
         reads, commits = self._open(self._reads), self._open(self._commits)
 
         async def read() -> T:
@@ -251,6 +263,8 @@ class MongoStore:
                 if commits.unfinished:
                     async with self._turn:
                         await commits.carry_out()
+                if not whole:
+                    return await call(reads)
                 async with self._turns.shared():
                     return await call(reads)
 

@@ -7,6 +7,7 @@ a majority, and what an earlier master wrote was by the time that the lease chan
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
@@ -22,7 +23,7 @@ from master.records import (
     TaskState,
     WorkerRecord,
 )
-from master.store.base import TaskQuery
+from master.store.base import Position, TaskQuery, TimelineCell
 from master.store.mongo_documents import (
     ASSIGNMENTS,
     COMMIT,
@@ -43,6 +44,7 @@ from master.store.mongo_documents import (
     worker_row,
 )
 from master.store.rows import attempt_of, history_of, params_of, result_of, task_of, worker_of
+from master.timeline import BINS_PER_OCTAVE
 
 Database: TypeAlias = AsyncDatabase[Document]
 
@@ -52,6 +54,22 @@ IDS_AT_ONCE = 5_000
 _LARGEST_LIMIT = 2**31 - 1
 _NEWEST_FIRST = [("created_at", -1), ("created_at_s", -1), ("task_id", -1)]
 _OLDEST_FINISH_FIRST = {"completed_at": 1, "completed_at_s": 1, "task_id": 1}
+_RAN = (TaskState.COMPLETED, TaskState.FAILED)
+_GROUPS_AT_ONCE = 1_000
+
+# A timeline's measures; a task that never started waited until its end, one in time is late by 0.
+_STARTED = {"$ifNull": ["$started_at", "$completed_at"]}
+_WAIT_MS: Document = {"$max": [0, {"$subtract": [_STARTED, "$created_at"]}]}
+_LATE_MS: Document = {"$max": [0, {"$subtract": ["$completed_at", "$deadline"]}]}
+# `master.timeline.wait_bin`, of milliseconds.
+_OCTAVES = {"$divide": [{"$ln": {"$max": [1, _WAIT_MS]}}, math.log(2.0)]}
+_WAIT_BIN: Document = {"$floor": {"$multiply": [BINS_PER_OCTAVE, _OCTAVES]}}
+_OUTCOMES: Document = {
+    "failed": {"$sum": {"$cond": [{"$in": ["$status", statuses([TaskState.FAILED])]}, 1, 0]}},
+    "met": {"$sum": {"$cond": [{"$eq": ["$sla_success", True]}, 1, 0]}},
+    "wait_ms": {"$sum": _WAIT_MS},
+    "late_ms": {"$sum": _LATE_MS},
+}
 _UNFINISHED = [each for each in TaskState if not each.terminal]
 
 
@@ -98,15 +116,60 @@ class MongoReads:
         """What `Store.list_tasks` says."""
         if query.limit < 1:
             return []
-        where: Document = {}
-        if query.states:
-            where["status"] = {"$in": statuses(query.states)}
-        if query.user_id:
-            where["user_id"] = query.user_id
-        if query.after is not None:
-            where["$or"] = _before(*query.after)
+        where = _listed(query)
+        if query.worker_id:
+            where["worker_id"] = query.worker_id
+        if query.task_type:
+            where["task_type"] = query.task_type
+        if query.sla_success is not None:
+            where["sla_success"] = query.sla_success
+        if query.text:
+            part = {"$regex": re.escape(query.text), "$options": "i"}
+            anywhere = {"$or": [{name: part} for name in ("task_id", "user_id", "command")]}
+            where["$and"] = [anywhere, *where.get("$and", ())]
+        if query.until is not None:
+            where["created_at"] = {"$gte": date(query.until[0])}
+            where["$nor"] = _before(*query.until)
         cursor = self._of(TASKS).find(where).sort(_NEWEST_FIRST).limit(min(query.limit, _LARGEST_LIMIT))
         return [task_of(task_row(document)) async for document in cursor]
+
+    async def list_position(self, query: TaskQuery, count: int) -> Position | None:
+        """What `Store.list_position` says."""
+        cursor = self._of(TASKS).find(_listed(query), {"command": 0}).sort(_NEWEST_FIRST)
+        async for document in cursor.skip(count - 1).limit(1):
+            spec = task_of(task_row(document)).spec
+            return spec.submitted_at, spec.task_id
+        return None
+
+    async def timeline(
+        self, since: float, until: float, buckets: int, most: int
+    ) -> tuple[float, list[TimelineCell]]:
+        """What `Store.timeline` says; the server counts, to the millisecond."""
+        first = since
+        for name in ("created_at", "completed_at"):
+            newest = self._of(TASKS).find({name: {"$lt": date(until)}}, {name: 1}).sort(name, -1)
+            async for document in newest.skip(most - 1).limit(1):
+                first = max(first, (int(document[name]) + 1) / 1000.0)
+        span = {"$gte": date(first), "$lt": date(until)}
+        place = (since, (until - since) / buckets, buckets - 1)
+        submitted = [{"$match": {"created_at": span}}, {"$group": _by("created_at", *place)}]
+        ended = [
+            {"$match": {"completed_at": span, "status": {"$in": statuses(_RAN)}}},
+            {"$group": _by("completed_at", *place, bin=_WAIT_BIN) | _OUTCOMES},
+        ]
+        cells: dict[tuple[int, str], TimelineCell] = {}
+        async for group in await self._of(TASKS).aggregate(submitted, batchSize=_GROUPS_AT_ONCE):
+            _cell(cells, group).submitted += group["tasks"]
+        async for group in await self._of(TASKS).aggregate(ended, batchSize=_GROUPS_AT_ONCE):
+            cell, tasks, met = _cell(cells, group), group["tasks"], group["met"]
+            cell.finished += tasks
+            cell.failed += group["failed"]
+            cell.met += met
+            cell.missed += tasks - met
+            cell.wait_s += group["wait_ms"] / 1000.0
+            cell.lateness_s += group["late_ms"] / 1000.0
+            cell.waits[int(group["_id"]["bin"])] = cell.waits.get(int(group["_id"]["bin"]), 0) + tasks
+        return first, list(cells.values())
 
     async def attempts(self, task_id: str) -> list[AttemptRecord]:
         """What `Store.attempts` says."""
@@ -209,6 +272,29 @@ class MongoReads:
 
 def _join(name: str, into: str) -> Document:
     return {"$lookup": {"from": name, "localField": "task_id", "foreignField": "task_id", "as": into}}
+
+
+def _listed(query: TaskQuery) -> Document:
+    where: Document = {}
+    if query.states:
+        where["status"] = {"$in": statuses(query.states)}
+    if query.user_id:
+        where["user_id"] = query.user_id
+    if query.after is not None:
+        where["$and"] = [{"$or": _before(*query.after)}]
+    return where
+
+
+def _by(instant: str, since: float, width_s: float, last: int, **more: Document) -> Document:
+    """A group's key: bucket, type, and what else; how many tasks are in it."""
+    place = {"$divide": [{"$subtract": [f"${instant}", date(since)]}, width_s * 1000.0]}
+    key = {"bucket": {"$min": [{"$floor": place}, last]}, "type": "$task_type", **more}
+    return {"_id": key, "tasks": {"$sum": 1}}
+
+
+def _cell(cells: dict[tuple[int, str], TimelineCell], group: Document) -> TimelineCell:
+    key = int(group["_id"]["bucket"]), str(group["_id"].get("type", ""))
+    return cells.setdefault(key, TimelineCell(*key, waits={}))
 
 
 def _before(seconds: float, task_id: str) -> list[Document]:

@@ -152,5 +152,8 @@ _VERSION_2 = (
 
 _VERSION_3 = ("ALTER TABLE results ADD COLUMN logs_offset INTEGER NOT NULL DEFAULT 0",)
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
+# For timelines. Most updates of a task leave the instant alone, and the ends come nearly in this order.
+_VERSION_4 = ("CREATE INDEX tasks_by_completion ON tasks (completed_at) WHERE completed_at > 0",)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 """`MIGRATIONS[i]` leads from version i to i + 1; a released step is never edited, only followed."""

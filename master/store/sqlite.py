@@ -1,4 +1,4 @@
-"""The SQLite store: one process writes, one reads, and the master's own thread only makes and reads rows.
+"""The SQLite store: one process writes, others read, and the master's own thread only makes and reads rows.
 
 Design:
 
@@ -10,8 +10,9 @@ A. Why processes. In a thread a row costs the master 10 µs of its interpreter, 
 B. Writing. A commit is planned into runs of rows here (`rows.plan`), sent, and executed as one transaction
    with `synchronous=FULL` in WAL mode. Commits are answered in the order in which they were called.
 C. Reading. A second process, so that a long listing does not hold up commits; WAL gives it every commit that
-   was answered.
-D. One master. The file `<path>.lock` is locked for as long as this process or one of the two lives, so a
+   was answered. A third, started when it is first needed, for what looks at very many tasks (searches and
+   timelines), so that nobody waits for those who search but they.
+D. One master. The file `<path>.lock` is locked for as long as this process or one of those lives, so a
    master that starts while a killed one's last commit ends waits for that end.
 """
 
@@ -27,7 +28,7 @@ from typing import Any
 from master.errors import StoreUnavailableError
 from master.events import Write
 from master.records import AttemptRecord, ParamsVersion, ResultRecord, Snapshot, StoredTask, TaskState
-from master.store.base import StoreInUseError, StoreOpenError, TaskQuery
+from master.store.base import Position, StoreInUseError, StoreOpenError, TaskQuery, TimelineCell
 from master.store.channel import Channel
 from master.store.rows import attempt_of, history_of, params_of, plan, result_of, task_of, worker_of
 
@@ -51,6 +52,7 @@ class SqliteStore:
         self._lock: int | None = None
         self._writer: Channel | None = None
         self._reader: Channel | None = None
+        self._searcher: Channel | None = None
         self._number = 0
 
     async def open(self) -> None:
@@ -64,13 +66,16 @@ class SqliteStore:
             reader = Channel(self._path, "read", self._lock)
             await reader.open()
             self._reader = reader
+            self._searcher = Channel(self._path, "read", self._lock)
         except BaseException:
             await self.close()
             raise
 
     async def close(self) -> None:
-        channels = [channel for channel in (self._reader, self._writer) if channel is not None]
-        lock, self._lock, self._reader, self._writer = self._lock, None, None, None
+        ours = (self._searcher, self._reader, self._writer)
+        channels = [channel for channel in ours if channel is not None]
+        lock, self._lock = self._lock, None
+        self._searcher = self._reader = self._writer = None
         for channel in channels:
             await channel.close()
         if lock is not None:
@@ -113,10 +118,21 @@ class SqliteStore:
     async def list_tasks(self, query: TaskQuery) -> list[StoredTask]:
         if query.limit < 1:
             return []
-        states = [state.value for state in TaskState if state in query.states or not query.states]
-        limit = min(query.limit, _LARGEST_LIMIT)
-        rows = await self._rows("list_tasks", states, query.user_id, limit, query.after)
-        return [task_of(row) for row in rows]
+        listed = (_states(query), query.user_id, min(query.limit, _LARGEST_LIMIT), query.after, query.until)
+        searched = (query.worker_id, query.task_type, query.text, query.sla_success)
+        channel = self._searcher if query.searches else self._reader
+        return [task_of(row) for row in await self._rows("list_tasks", *listed, searched, channel=channel)]
+
+    async def list_position(self, query: TaskQuery, count: int) -> Position | None:
+        arguments = (_states(query), query.user_id, query.after, count)
+        rows = await self._rows("list_position", *arguments, channel=self._searcher)
+        return tuple(rows[0]) if rows else None
+
+    async def timeline(
+        self, since: float, until: float, buckets: int, most: int
+    ) -> tuple[float, list[TimelineCell]]:
+        (first,), *rows = await self._rows("timeline", since, until, buckets, most, channel=self._searcher)
+        return first, [TimelineCell(*row) for row in rows]
 
     async def attempts(self, task_id: str) -> list[AttemptRecord]:
         return [attempt_of(row) for row in await self._rows("attempts", task_id)]
@@ -138,14 +154,18 @@ class SqliteStore:
         rows = await self._rows("params_version", version)
         return params_of(rows[0]) if rows else None
 
-    async def _rows(self, operation: str, *arguments: Any) -> list[Any]:
-        parts = await self._open(self._reader).request(operation, *arguments)
+    async def _rows(self, operation: str, *arguments: Any, channel: Channel | None = None) -> list[Any]:
+        parts = await self._open(channel or self._reader).request(operation, *arguments)
         return [row for _, rows in parts for row in rows]
 
     def _open(self, channel: Channel | None) -> Channel:
         if channel is None:
             raise StoreUnavailableError(f"the store {self._path} is not open")
         return channel
+
+
+def _states(query: TaskQuery) -> list[str]:
+    return [state.value for state in TaskState if state in query.states or not query.states]
 
 
 async def lock_store(path: Path) -> int:

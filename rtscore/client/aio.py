@@ -17,12 +17,16 @@ from rtscore.client.types import (
     ClusterStats,
     EpochOutcome,
     Explanation,
+    LearningState,
     LogPiece,
     ParamsVersion,
     SubmitError,
     TaskInfo,
+    TaskPage,
     TaskSpec,
+    Timeline,
     WorkerInfo,
+    WorkerPage,
 )
 from rtscore.credentials import Credentials, Tls
 from rtscore.rpc import scheduler_pb2_grpc
@@ -83,15 +87,48 @@ class AsyncMasterClient:
         """Return a task as it is now."""
         return await self._call(calls.get_task(task_id))
 
-    async def tasks(self, states: Sequence[str] = (), user_id: str = "") -> AsyncIterator[TaskInfo]:
-        """Iterate over tasks, newest submission first; page by page, as they are read."""
-        token = ""
+    async def tasks(
+        self,
+        states: Sequence[str] = (),
+        user_id: str = "",
+        *,
+        worker_id: str = "",
+        task_type: str = "",
+        text: str = "",
+        sla: str = "",
+    ) -> AsyncIterator[TaskInfo]:
+        """Iterate over tasks, newest submission first; page by page, as they are read.
+
+        `text` is a part of the id, the user or the command, `sla` "met" or "missed".
+        """
+        searched, token = (worker_id, task_type, text, sla, "newest", calls.PAGE), ""
         while True:
-            page, token = await self._call(calls.list_tasks(states, user_id, token))
-            for task in page:
+            page = await self._call(calls.list_tasks(states, user_id, *searched, token))
+            for task in page.tasks:
                 yield task
+            token = page.next_page_token
             if not token:
                 return
+
+    async def task_page(
+        self,
+        states: Sequence[str] = (),
+        user_id: str = "",
+        *,
+        worker_id: str = "",
+        task_type: str = "",
+        text: str = "",
+        sla: str = "",
+        order: str = "newest",
+        page_size: int = 100,
+        page_token: str = "",
+    ) -> TaskPage:
+        """Return a page of tasks, as `tasks`; with `order` "queue" of those that wait, the next to go first.
+
+        The order of the queue ends after some thousand tasks.
+        """
+        searched = (worker_id, task_type, text, sla, order, page_size)
+        return await self._call(calls.list_tasks(states, user_id, *searched, page_token))
 
     async def cancel(self, task_id: str) -> TaskInfo:
         """End a task; returns it as it is then."""
@@ -153,7 +190,24 @@ class AsyncMasterClient:
 
     async def workers(self) -> list[WorkerInfo]:
         """Return every worker."""
-        return await self._call(calls.list_workers())
+        page = await self._call(calls.list_workers((), "", "id", False, 0, ""))
+        return list(page.workers)
+
+    async def worker_page(
+        self,
+        states: Sequence[str] = (),
+        *,
+        text: str = "",
+        order: str = "id",
+        descending: bool = False,
+        page_size: int = 100,
+        page_token: str = "",
+    ) -> WorkerPage:
+        """Return a page of the workers; `text` is a part of the id.
+
+        `order` is id, load, running, finished, missed or use (the largest used share of a resource).
+        """
+        return await self._call(calls.list_workers(states, text, order, descending, page_size, page_token))
 
     async def drain(self, worker_id: str, drain: bool = True) -> WorkerInfo:
         """Place nothing new on a worker (or, with False, again); what runs there goes on."""
@@ -166,6 +220,19 @@ class AsyncMasterClient:
     async def stats(self) -> ClusterStats:
         """Return the cluster in numbers."""
         return await self._call(calls.stats())
+
+    async def timeline(
+        self, since: float = 0.0, until: float = 0.0, *, buckets: int = 60, by_type: bool = False
+    ) -> Timeline:
+        """Return throughput, deadlines and waits over time: in [since, until), Unix seconds.
+
+        `until` 0 is now, `since` 0 an hour before.
+        """
+        return await self._call(calls.timeline(since, until, buckets, by_type))
+
+    async def learning(self) -> LearningState:
+        """Return how learning goes: the epoch that runs, the last ones, the probation."""
+        return await self._call(calls.learning())
 
     async def params(self, version: int = 0) -> ParamsVersion:
         """Return the scheduling parameters of a version; 0 is the one in use."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import grpc
@@ -19,13 +19,23 @@ from rtscore.client.types import (
     EpochOutcome,
     Explanation,
     ExplanationRow,
+    Generation,
+    LearningState,
     LogPiece,
+    ModelType,
     ParamsVersion,
+    PastEpoch,
     PlacementRecord,
+    Probation,
+    RunningEpoch,
     SubmitError,
     TaskInfo,
+    TaskPage,
     TaskSpec,
+    Timeline,
+    TimelineBucket,
     WorkerInfo,
+    WorkerPage,
 )
 from rtscore.rpc import cluster_pb2, scheduler_pb2
 from rtscore.task_ids import new_task_id
@@ -59,6 +69,14 @@ _LONGEST_PAUSE_S = 1.0
 # gRPC's own words.
 _TOO_LARGE = re.compile(r"(SERVER|CLIENT): Received message larger than max \((\d+) vs\. (\d+)\)")
 _NO_ANSWER = (grpc.StatusCode.UNAVAILABLE,)
+
+
+_STATES = {name.lower(): number for name, number in scheduler_pb2.TaskState.items() if number}
+_SLA = {"": scheduler_pb2.SLA_ANY, "met": scheduler_pb2.SLA_MET, "missed": scheduler_pb2.SLA_MISSED}
+_ORDERS = {"newest": scheduler_pb2.NEWEST_FIRST, "queue": scheduler_pb2.QUEUE_ORDER}
+_WORKER_ORDERS = {
+    name.lower().removeprefix("by_"): number for name, number in scheduler_pb2.WorkerOrder.items()
+}
 
 
 class Call(msgspec.Struct, Generic[T], frozen=True):
@@ -189,32 +207,62 @@ def cancel(task_id: str) -> Call[TaskInfo]:
     return Call("CancelTask", scheduler_pb2.TaskRef(task_id=task_id), task_info)
 
 
-def list_tasks(states: Sequence[str], user_id: str, token: str) -> Call[tuple[list[TaskInfo], str]]:
+def list_tasks(
+    states: Sequence[str],
+    user_id: str,
+    worker_id: str,
+    task_type: str,
+    text: str,
+    sla: str,
+    order: str,
+    page_size: int,
+    token: str,
+) -> Call[TaskPage]:
     """Read one page; the answer has the next page's token, empty after the last."""
-    try:
-        numbers = [scheduler_pb2.TaskState.Value(state.upper()) for state in states]
-    except ValueError:
-        known = ", ".join(name.lower() for name in scheduler_pb2.TaskState.keys()[1:])
-        raise ValueError(f"states: {list(states)!r} came; allowed are {known}") from None
     request = scheduler_pb2.ListTasksRequest(
-        states=numbers, user_id=user_id, page_size=PAGE, page_token=token
+        states=[_choice("states", state.lower(), _STATES) for state in states],
+        user_id=user_id,
+        worker_id=worker_id,
+        task_type=task_type,
+        text=text,
+        sla=_choice("sla", sla, _SLA),
+        order=_choice("order", order, _ORDERS),
+        page_size=page_size,
+        page_token=token,
     )
-    return Call("ListTasks", request, lambda r: ([task_info(t) for t in r.tasks], r.next_page_token))
+    return Call("ListTasks", request, _task_page)
 
 
-def list_workers() -> Call[list[WorkerInfo]]:
-    """Read all workers."""
-    return Call(
-        "ListWorkers",
-        scheduler_pb2.ListWorkersRequest(),
-        lambda reply: [_flat(WorkerInfo, worker) for worker in reply.workers],
+def list_workers(
+    states: Sequence[str], text: str, order: str, descending: bool, page_size: int, token: str
+) -> Call[WorkerPage]:
+    """Read one page of the workers; of size 0: all of them."""
+    request = scheduler_pb2.ListWorkersRequest(
+        states=states,
+        text=text,
+        order=_choice("order", order, _WORKER_ORDERS),
+        descending=descending,
+        page_size=page_size,
+        page_token=token,
     )
+    return Call("ListWorkers", request, _worker_page)
+
+
+def learning() -> Call[LearningState]:
+    """Ask how learning goes."""
+    return Call("GetLearning", scheduler_pb2.LearningRequest(), _learning)
+
+
+def timeline(since: float, until: float, buckets: int, by_type: bool) -> Call[Timeline]:
+    """Read what was counted over time."""
+    request = scheduler_pb2.TimelineRequest(since=since, until=until, buckets=buckets, by_type=by_type)
+    return Call("GetTimeline", request, _timeline)
 
 
 def drain(worker_id: str, drain: bool) -> Call[WorkerInfo]:
     """Drain a worker, or take that back."""
     request = scheduler_pb2.DrainWorkerRequest(worker_id=worker_id, drain=drain)
-    return Call("DrainWorker", request, lambda worker: _flat(WorkerInfo, worker))
+    return Call("DrainWorker", request, _worker)
 
 
 def explain(task_id: str) -> Call[Explanation]:
@@ -227,7 +275,13 @@ def stats() -> Call[ClusterStats]:
     return Call(
         "GetClusterStats",
         scheduler_pb2.ClusterStatsRequest(),
-        lambda reply: _flat(ClusterStats, reply, tau=dict(reply.tau)),
+        lambda reply: _flat(
+            ClusterStats,
+            reply,
+            tau=dict(reply.tau),
+            workers=dict(reply.workers),
+            queue_reasons=tuple((each.reason, each.tasks) for each in reply.queue_reasons),
+        ),
     )
 
 
@@ -330,6 +384,67 @@ def task_info(message: scheduler_pb2.TaskInfo) -> TaskInfo:
         sla_success=message.sla_success if message.HasField("sla_success") else None,
         deadline_chance=message.deadline_chance if message.HasField("deadline_chance") else None,
     )
+
+
+def _task_page(reply: scheduler_pb2.ListTasksReply) -> TaskPage:
+    return TaskPage(
+        tasks=tuple(map(task_info, reply.tasks)),
+        next_page_token=reply.next_page_token,
+        total=reply.total if reply.HasField("total") else None,
+    )
+
+
+def _worker(message: scheduler_pb2.WorkerState) -> WorkerInfo:
+    return _flat(WorkerInfo, message, executors=tuple(message.executors))
+
+
+def _worker_page(reply: scheduler_pb2.ListWorkersReply) -> WorkerPage:
+    return WorkerPage(
+        workers=tuple(map(_worker, reply.workers)), next_page_token=reply.next_page_token, total=reply.total
+    )
+
+
+def _course(messages: Iterable[scheduler_pb2.Generation]) -> tuple[Generation, ...]:
+    return tuple(_flat(Generation, message) for message in messages)
+
+
+def _past_epoch(message: scheduler_pb2.PastEpoch) -> PastEpoch:
+    fitness = {
+        name: getattr(message, name) if message.HasField(name) else None
+        for name in ("candidate_fitness", "current_fitness")
+    }
+    return _flat(PastEpoch, message, course=_course(message.course), samples=dict(message.samples), **fitness)
+
+
+def _learning(reply: scheduler_pb2.LearningState) -> LearningState:
+    running = probation = None
+    if reply.HasField("running"):
+        running = _flat(RunningEpoch, reply.running, course=_course(reply.running.course))
+    if reply.HasField("probation"):
+        probation = _flat(Probation, reply.probation)
+    return _flat(
+        LearningState,
+        reply,
+        running=running,
+        past=tuple(map(_past_epoch, reply.past)),
+        probation=probation,
+        model=tuple(_flat(ModelType, each) for each in reply.model),
+    )
+
+
+def _timeline(reply: scheduler_pb2.Timeline) -> Timeline:
+    series = {
+        each.task_type: tuple(_flat(TimelineBucket, bucket) for bucket in each.buckets)
+        for each in reply.series
+    }
+    return _flat(Timeline, reply, series=series)
+
+
+def _choice(field: str, value: str, known: Mapping[str, T]) -> T:
+    try:
+        return known[value]
+    except KeyError:
+        raise ValueError(f"{field}: {value!r} came; allowed are {', '.join(known)}") from None
 
 
 def _params_version(message: scheduler_pb2.ParamsVersion) -> ParamsVersion:

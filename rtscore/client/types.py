@@ -75,6 +75,18 @@ class TaskInfo(msgspec.Struct, frozen=True, kw_only=True):
         return self.state in ("completed", "failed", "cancelled")
 
 
+class TaskPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a listing.
+
+    `next_page_token` is empty on the last page. A page that was searched for may have fewer tasks than asked,
+    or none, and yet be followed by another. `total` is of all pages, None where counting would take long.
+    """
+
+    tasks: tuple[TaskInfo, ...]
+    next_page_token: str
+    total: int | None
+
+
 class SubmitError(msgspec.Struct, frozen=True):
     """Why one task of many was not accepted; `code` as in `RequestError`."""
 
@@ -116,6 +128,16 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     last_heartbeat_at: float
     tasks_finished: int
     sla_met: int
+    executors: tuple[str, ...] = ()
+    registered_at: float = 0.0
+
+
+class WorkerPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of the workers; `next_page_token` is empty on the last page, `total` is of all pages."""
+
+    workers: tuple[WorkerInfo, ...]
+    next_page_token: str
+    total: int
 
 
 class ExplanationRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,7 +180,11 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 class ClusterStats(msgspec.Struct, frozen=True, kw_only=True):
     """The cluster in numbers; decisions since the master started, τ in seconds by type.
 
-    `params_version` is that in use, 0 when the scheduler has no parameters.
+    `params_version` is that in use, 0 when the scheduler has no parameters. Amounts are of the workers that
+    are not silent, `workers` counts all of them by state. Of the queued tasks `queued_reserved` have a worker
+    kept free, `queued_parked` pause because workers refused them, `queued_hopeless` can no longer meet their
+    deadline; `queue_reasons` say why its largest parts wait, and how many tasks those are. What is counted
+    since the start gives rates by differences; `now` is the master's clock.
     """
 
     scheduler: str
@@ -175,6 +201,24 @@ class ClusterStats(msgspec.Struct, frozen=True, kw_only=True):
     tau: dict[str, float]
     started_at: float
     params_version: int = 0
+    total_cpu: float = 0.0
+    total_memory: float = 0.0
+    total_gpu: float = 0.0
+    total_storage: float = 0.0
+    cpu_avail: float = 0.0
+    memory_avail: float = 0.0
+    gpu_avail: float = 0.0
+    storage_avail: float = 0.0
+    workers: dict[str, int] = {}
+    queued_reserved: int = 0
+    queued_parked: int = 0
+    queued_hopeless: int = 0
+    queue_reasons: tuple[tuple[str, int], ...] = ()
+    submitted_since_start: int = 0
+    finished_since_start: int = 0
+    sla_met_since_start: int = 0
+    sla_missed_since_start: int = 0
+    now: float = 0.0
 
 
 class ParamsVersion(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,3 +246,113 @@ class EpochOutcome(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     version: ParamsVersion
     evidence: dict[str, Any]
+
+
+class Generation(msgspec.Struct, frozen=True, kw_only=True):
+    """A generation of a search; 0 is the initial population, a fitness of NaN one that nobody has."""
+
+    number: int
+    best: float
+    mean: float
+
+
+class RunningEpoch(msgspec.Struct, frozen=True, kw_only=True):
+    """An epoch that runs, `generations` long at most; the last of `course` is the present one."""
+
+    started_at: float
+    generations: int
+    course: tuple[Generation, ...]
+    requested: bool
+
+
+class PastEpoch(msgspec.Struct, frozen=True, kw_only=True):
+    """An epoch that is over.
+
+    `verdict` is accepted, kept, not enough data, cancelled or failed. `params_version` is what it made, 0 for
+    none. `samples` are the records it learned from, by type. The fitnesses are of the newer tasks, None where
+    no candidate was compared.
+    """
+
+    started_at: float
+    duration_s: float
+    verdict: str
+    reason: str
+    requested: bool
+    params_version: int
+    course: tuple[Generation, ...]
+    samples: dict[str, int]
+    records: int
+    usable: int
+    candidate_fitness: float | None
+    current_fitness: float | None
+
+
+class Probation(msgspec.Struct, frozen=True, kw_only=True):
+    """New parameters on trial: of `needed` tasks `seen` have finished and `met` met their deadline.
+
+    `promised` is the share that should, `bar` by how much it may be missed.
+    """
+
+    seen: int
+    needed: int
+    met: int
+    promised: float
+    bar: float
+    since: float
+
+
+class ModelType(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a type's runtimes, and from how many records; `base_s` is the median in seconds."""
+
+    task_type: str
+    records: int
+    workers: int
+    base_s: float
+
+
+class LearningState(msgspec.Struct, frozen=True, kw_only=True):
+    """How learning goes.
+
+    `past` has the last epochs of this master, newest first. Without `new_outcomes` no epoch begins at
+    `next_epoch_at` (0: none is planned). `held_back` says why a better set would not be put to use now.
+    """
+
+    running: RunningEpoch | None
+    past: tuple[PastEpoch, ...]
+    probation: Probation | None
+    epoch_interval_s: float
+    next_epoch_at: float
+    new_outcomes: int
+    params_version: int
+    held_back: str
+    model: tuple[ModelType, ...]
+    trainer_failures: int
+
+
+class TimelineBucket(msgspec.Struct, frozen=True, kw_only=True):
+    """A span of time: what was submitted in it, and of what completed or failed in it how that went.
+
+    Waits go from submission to start; the percentile is right to within 5 %. In time is late by 0.
+    """
+
+    submitted: int
+    finished: int
+    failed: int
+    met: int
+    missed: int
+    wait_mean_s: float
+    wait_p95_s: float
+    lateness_mean_s: float
+
+
+class Timeline(msgspec.Struct, frozen=True, kw_only=True):
+    """Equal spans of `bucket_s` seconds, by type; "" is all types together.
+
+    Before `counted_since` nothing was counted, for the time it would take.
+    """
+
+    since: float
+    until: float
+    bucket_s: float
+    counted_since: float
+    series: dict[str, tuple[TimelineBucket, ...]]

@@ -47,6 +47,67 @@ FAILED: TaskState.ValueType  # 5
 CANCELLED: TaskState.ValueType  # 6
 Global___TaskState: _TypeAlias = TaskState  # noqa: Y015
 
+class _SlaOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SlaOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SlaOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SLA_ANY: _SlaOutcome.ValueType  # 0
+    SLA_MET: _SlaOutcome.ValueType  # 1
+    SLA_MISSED: _SlaOutcome.ValueType  # 2
+
+class SlaOutcome(_SlaOutcome, metaclass=_SlaOutcomeEnumTypeWrapper): ...
+
+SLA_ANY: SlaOutcome.ValueType  # 0
+SLA_MET: SlaOutcome.ValueType  # 1
+SLA_MISSED: SlaOutcome.ValueType  # 2
+Global___SlaOutcome: _TypeAlias = SlaOutcome  # noqa: Y015
+
+class _TaskOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TaskOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaskOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NEWEST_FIRST: _TaskOrder.ValueType  # 0
+    """Newest submission first."""
+    QUEUE_ORDER: _TaskOrder.ValueType  # 1
+    """What waits, in the order in which it is placed; the first tasks of a long queue only."""
+
+class TaskOrder(_TaskOrder, metaclass=_TaskOrderEnumTypeWrapper): ...
+
+NEWEST_FIRST: TaskOrder.ValueType  # 0
+"""Newest submission first."""
+QUEUE_ORDER: TaskOrder.ValueType  # 1
+"""What waits, in the order in which it is placed; the first tasks of a long queue only."""
+Global___TaskOrder: _TypeAlias = TaskOrder  # noqa: Y015
+
+class _WorkerOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WorkerOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WorkerOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BY_ID: _WorkerOrder.ValueType  # 0
+    BY_LOAD: _WorkerOrder.ValueType  # 1
+    BY_RUNNING: _WorkerOrder.ValueType  # 2
+    BY_FINISHED: _WorkerOrder.ValueType  # 3
+    BY_MISSED: _WorkerOrder.ValueType  # 4
+    BY_USE: _WorkerOrder.ValueType  # 5
+    """The largest used share of a resource."""
+
+class WorkerOrder(_WorkerOrder, metaclass=_WorkerOrderEnumTypeWrapper): ...
+
+BY_ID: WorkerOrder.ValueType  # 0
+BY_LOAD: WorkerOrder.ValueType  # 1
+BY_RUNNING: WorkerOrder.ValueType  # 2
+BY_FINISHED: WorkerOrder.ValueType  # 3
+BY_MISSED: WorkerOrder.ValueType  # 4
+BY_USE: WorkerOrder.ValueType  # 5
+"""The largest used share of a resource."""
+Global___WorkerOrder: _TypeAlias = WorkerOrder  # noqa: Y015
+
 @_typing.final
 class TaskSpec(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -303,11 +364,24 @@ class ListTasksRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    TASK_TYPE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    SLA_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     page_size: _builtins.int
     """At most 1,000; 0: 100."""
     page_token: _builtins.str
     """From the last reply; empty: from the newest."""
+    worker_id: _builtins.str
+    """Each of these narrows the listing where it is set. The worker is the one where the task runs or ran last."""
+    task_type: _builtins.str
+    text: _builtins.str
+    """A part of the task's id, user or command; ASCII letters of either case are the same. At most 256 characters."""
+    sla: Global___SlaOutcome.ValueType
+    order: Global___TaskOrder.ValueType
+    """QUEUE_ORDER lists what waits, so no state but QUEUED may be asked for with it."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[Global___TaskState.ValueType]:
         """Empty: every state."""
@@ -319,10 +393,15 @@ class ListTasksRequest(_message.Message):
         user_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        worker_id: _builtins.str = ...,
+        task_type: _builtins.str = ...,
+        text: _builtins.str = ...,
+        sla: Global___SlaOutcome.ValueType = ...,
+        order: Global___TaskOrder.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "states", b"states", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "page_size", b"page_size", "page_token", b"page_token", "sla", b"sla", "states", b"states", "task_type", b"task_type", "text", b"text", "user_id", b"user_id", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -334,23 +413,31 @@ class ListTasksReply(_message.Message):
 
     TASKS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty: this was the last page."""
+    """Empty: this was the last page. A page that was searched for may have fewer tasks than asked, or none, and
+    yet be followed by another: the master looks at a bounded number of tasks for each.
+    """
+    total: _builtins.int
+    """Of all pages together; not set where counting would take long."""
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskInfo]:
-        """Newest submission first."""
+        """In the order that was asked for."""
 
     def __init__(
         self,
         *,
         tasks: _abc.Iterable[Global___TaskInfo] | None = ...,
         next_page_token: _builtins.str = ...,
+        total: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_total", b"_total", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_total", b"_total", "next_page_token", b"next_page_token", "tasks", b"tasks", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__total: _TypeAlias = _typing.Literal["total"]  # noqa: Y015
+    _WhichOneofArgType__total: _TypeAlias = _typing.Literal["_total", b"_total"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__total) -> _WhichOneofReturnType__total | None: ...
 
 Global___ListTasksReply: _TypeAlias = ListTasksReply  # noqa: Y015
 
@@ -380,12 +467,38 @@ Global___WatchTasksRequest: _TypeAlias = WatchTasksRequest  # noqa: Y015
 class ListWorkersRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    DESCENDING_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most 1,000; 0: every worker at once."""
+    page_token: _builtins.str
+    """From the last reply; empty: from the first."""
+    text: _builtins.str
+    """A part of the id; ASCII letters of either case are the same."""
+    order: Global___WorkerOrder.ValueType
+    descending: _builtins.bool
+    """The largest first; ties are in order of id all the same."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in WorkerState; empty: every state."""
+
     def __init__(
         self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        states: _abc.Iterable[_builtins.str] | None = ...,
+        text: _builtins.str = ...,
+        order: Global___WorkerOrder.ValueType = ...,
+        descending: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["descending", b"descending", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "states", b"states", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -396,16 +509,24 @@ class ListWorkersReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     WORKERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty: this was the last page."""
+    total: _builtins.int
+    """Of all pages together."""
     @_builtins.property
     def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerState]: ...
     def __init__(
         self,
         *,
         workers: _abc.Iterable[Global___WorkerState] | None = ...,
+        next_page_token: _builtins.str = ...,
+        total: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "total", b"total", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -430,6 +551,8 @@ class WorkerState(_message.Message):
     LAST_HEARTBEAT_AT_FIELD_NUMBER: _builtins.int
     TASKS_FINISHED_FIELD_NUMBER: _builtins.int
     SLA_MET_FIELD_NUMBER: _builtins.int
+    EXECUTORS_FIELD_NUMBER: _builtins.int
+    REGISTERED_AT_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     state: _builtins.str
     """"active", "draining", "stopping" (by itself), "inactive" (silent), "lost"."""
@@ -446,6 +569,11 @@ class WorkerState(_message.Message):
     last_heartbeat_at: _builtins.float
     tasks_finished: _builtins.int
     sla_met: _builtins.int
+    registered_at: _builtins.float
+    @_builtins.property
+    def executors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it can run; empty: it did not say."""
+
     def __init__(
         self,
         *,
@@ -464,10 +592,12 @@ class WorkerState(_message.Message):
         last_heartbeat_at: _builtins.float = ...,
         tasks_finished: _builtins.int = ...,
         sla_met: _builtins.int = ...,
+        executors: _abc.Iterable[_builtins.str] | None = ...,
+        registered_at: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_avail", b"cpu_avail", "gpu_avail", b"gpu_avail", "last_heartbeat_at", b"last_heartbeat_at", "live_attempts", b"live_attempts", "load", b"load", "memory_avail", b"memory_avail", "sla_met", b"sla_met", "state", b"state", "storage_avail", b"storage_avail", "tasks_finished", b"tasks_finished", "total_cpu", b"total_cpu", "total_gpu", b"total_gpu", "total_memory", b"total_memory", "total_storage", b"total_storage", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_avail", b"cpu_avail", "executors", b"executors", "gpu_avail", b"gpu_avail", "last_heartbeat_at", b"last_heartbeat_at", "live_attempts", b"live_attempts", "load", b"load", "memory_avail", b"memory_avail", "registered_at", b"registered_at", "sla_met", b"sla_met", "state", b"state", "storage_avail", b"storage_avail", "tasks_finished", b"tasks_finished", "total_cpu", b"total_cpu", "total_gpu", b"total_gpu", "total_memory", b"total_memory", "total_storage", b"total_storage", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -663,6 +793,26 @@ class ClusterStats(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class WorkersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SCHEDULER_FIELD_NUMBER: _builtins.int
     QUEUED_FIELD_NUMBER: _builtins.int
     ASSIGNED_FIELD_NUMBER: _builtins.int
@@ -677,6 +827,24 @@ class ClusterStats(_message.Message):
     TAU_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
     PARAMS_VERSION_FIELD_NUMBER: _builtins.int
+    TOTAL_CPU_FIELD_NUMBER: _builtins.int
+    TOTAL_MEMORY_FIELD_NUMBER: _builtins.int
+    TOTAL_GPU_FIELD_NUMBER: _builtins.int
+    TOTAL_STORAGE_FIELD_NUMBER: _builtins.int
+    CPU_AVAIL_FIELD_NUMBER: _builtins.int
+    MEMORY_AVAIL_FIELD_NUMBER: _builtins.int
+    GPU_AVAIL_FIELD_NUMBER: _builtins.int
+    STORAGE_AVAIL_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    QUEUED_RESERVED_FIELD_NUMBER: _builtins.int
+    QUEUED_PARKED_FIELD_NUMBER: _builtins.int
+    QUEUED_HOPELESS_FIELD_NUMBER: _builtins.int
+    QUEUE_REASONS_FIELD_NUMBER: _builtins.int
+    SUBMITTED_SINCE_START_FIELD_NUMBER: _builtins.int
+    FINISHED_SINCE_START_FIELD_NUMBER: _builtins.int
+    SLA_MET_SINCE_START_FIELD_NUMBER: _builtins.int
+    SLA_MISSED_SINCE_START_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
     scheduler: _builtins.str
     queued: _builtins.int
     assigned: _builtins.int
@@ -693,9 +861,39 @@ class ClusterStats(_message.Message):
     started_at: _builtins.float
     params_version: _builtins.int
     """In use; 0 when the scheduler has no parameters."""
+    total_cpu: _builtins.float
+    """Of the workers that are not silent: all they have, and what is free of it."""
+    total_memory: _builtins.float
+    total_gpu: _builtins.float
+    total_storage: _builtins.float
+    cpu_avail: _builtins.float
+    memory_avail: _builtins.float
+    gpu_avail: _builtins.float
+    storage_avail: _builtins.float
+    queued_reserved: _builtins.int
+    """Of the queued tasks: those a worker is kept free for, those that pause because workers refused them, and,
+    among all, those whose deadline can no longer be met.
+    """
+    queued_parked: _builtins.int
+    queued_hopeless: _builtins.int
+    submitted_since_start: _builtins.int
+    """Since the master started; differences are rates."""
+    finished_since_start: _builtins.int
+    sla_met_since_start: _builtins.int
+    sla_missed_since_start: _builtins.int
+    now: _builtins.float
+    """The master's clock at the answer."""
     @_builtins.property
     def tau(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Seconds, by type."""
+
+    @_builtins.property
+    def workers(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """As in WorkerState; a state that no worker is in may be missing."""
+
+    @_builtins.property
+    def queue_reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueueReason]:
+        """Why most of the queue waits: its largest groups of equal requests."""
 
     def __init__(
         self,
@@ -714,14 +912,54 @@ class ClusterStats(_message.Message):
         tau: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         started_at: _builtins.float = ...,
         params_version: _builtins.int = ...,
+        total_cpu: _builtins.float = ...,
+        total_memory: _builtins.float = ...,
+        total_gpu: _builtins.float = ...,
+        total_storage: _builtins.float = ...,
+        cpu_avail: _builtins.float = ...,
+        memory_avail: _builtins.float = ...,
+        gpu_avail: _builtins.float = ...,
+        storage_avail: _builtins.float = ...,
+        workers: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        queued_reserved: _builtins.int = ...,
+        queued_parked: _builtins.int = ...,
+        queued_hopeless: _builtins.int = ...,
+        queue_reasons: _abc.Iterable[Global___QueueReason] | None = ...,
+        submitted_since_start: _builtins.int = ...,
+        finished_since_start: _builtins.int = ...,
+        sla_met_since_start: _builtins.int = ...,
+        sla_missed_since_start: _builtins.int = ...,
+        now: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assigned", b"assigned", "cancelled", b"cancelled", "completed", b"completed", "decision_p50_us", b"decision_p50_us", "decision_p99_us", b"decision_p99_us", "decisions", b"decisions", "failed", b"failed", "fallbacks", b"fallbacks", "params_version", b"params_version", "queued", b"queued", "running", b"running", "scheduler", b"scheduler", "started_at", b"started_at", "tau", b"tau"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assigned", b"assigned", "cancelled", b"cancelled", "completed", b"completed", "cpu_avail", b"cpu_avail", "decision_p50_us", b"decision_p50_us", "decision_p99_us", b"decision_p99_us", "decisions", b"decisions", "failed", b"failed", "fallbacks", b"fallbacks", "finished_since_start", b"finished_since_start", "gpu_avail", b"gpu_avail", "memory_avail", b"memory_avail", "now", b"now", "params_version", b"params_version", "queue_reasons", b"queue_reasons", "queued", b"queued", "queued_hopeless", b"queued_hopeless", "queued_parked", b"queued_parked", "queued_reserved", b"queued_reserved", "running", b"running", "scheduler", b"scheduler", "sla_met_since_start", b"sla_met_since_start", "sla_missed_since_start", b"sla_missed_since_start", "started_at", b"started_at", "storage_avail", b"storage_avail", "submitted_since_start", b"submitted_since_start", "tau", b"tau", "total_cpu", b"total_cpu", "total_gpu", b"total_gpu", "total_memory", b"total_memory", "total_storage", b"total_storage", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClusterStats: _TypeAlias = ClusterStats  # noqa: Y015
+
+@_typing.final
+class QueueReason(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    tasks: _builtins.int
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        tasks: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueueReason: _TypeAlias = QueueReason  # noqa: Y015
 
 @_typing.final
 class ParamsRef(_message.Message):
@@ -872,6 +1110,434 @@ class TrainReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrainReply: _TypeAlias = TrainReply  # noqa: Y015
+
+@_typing.final
+class LearningRequest(_message.Message):
+    """---- how it goes ----"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LearningRequest: _TypeAlias = LearningRequest  # noqa: Y015
+
+@_typing.final
+class Generation(_message.Message):
+    """Fitness is that of the search, on the older tasks; higher is better."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    BEST_FIELD_NUMBER: _builtins.int
+    MEAN_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    best: _builtins.float
+    mean: _builtins.float
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        best: _builtins.float = ...,
+        mean: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "mean", b"mean", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Generation: _TypeAlias = Generation  # noqa: Y015
+
+@_typing.final
+class RunningEpoch(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    GENERATIONS_FIELD_NUMBER: _builtins.int
+    COURSE_FIELD_NUMBER: _builtins.int
+    REQUESTED_FIELD_NUMBER: _builtins.int
+    started_at: _builtins.float
+    generations: _builtins.int
+    """Beside the initial population; the search may end sooner."""
+    requested: _builtins.bool
+    """Somebody asked for it; otherwise its time had come."""
+    @_builtins.property
+    def course(self) -> _containers.RepeatedCompositeFieldContainer[Global___Generation]:
+        """So far; the last is the present one."""
+
+    def __init__(
+        self,
+        *,
+        started_at: _builtins.float = ...,
+        generations: _builtins.int = ...,
+        course: _abc.Iterable[Global___Generation] | None = ...,
+        requested: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["course", b"course", "generations", b"generations", "requested", b"requested", "started_at", b"started_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunningEpoch: _TypeAlias = RunningEpoch  # noqa: Y015
+
+@_typing.final
+class PastEpoch(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SamplesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    DURATION_S_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUESTED_FIELD_NUMBER: _builtins.int
+    PARAMS_VERSION_FIELD_NUMBER: _builtins.int
+    COURSE_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    USABLE_FIELD_NUMBER: _builtins.int
+    CANDIDATE_FITNESS_FIELD_NUMBER: _builtins.int
+    CURRENT_FITNESS_FIELD_NUMBER: _builtins.int
+    started_at: _builtins.float
+    duration_s: _builtins.float
+    verdict: _builtins.str
+    """"accepted", "kept", "not enough data", "cancelled" or "failed"."""
+    reason: _builtins.str
+    requested: _builtins.bool
+    params_version: _builtins.int
+    """Made by the epoch; 0: none."""
+    records: _builtins.int
+    """Records in its window, and those that could be used."""
+    usable: _builtins.int
+    candidate_fitness: _builtins.float
+    """On the newer tasks; not set where none was compared."""
+    current_fitness: _builtins.float
+    @_builtins.property
+    def course(self) -> _containers.RepeatedCompositeFieldContainer[Global___Generation]: ...
+    @_builtins.property
+    def samples(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Records that it learned from, by type."""
+
+    def __init__(
+        self,
+        *,
+        started_at: _builtins.float = ...,
+        duration_s: _builtins.float = ...,
+        verdict: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        requested: _builtins.bool = ...,
+        params_version: _builtins.int = ...,
+        course: _abc.Iterable[Global___Generation] | None = ...,
+        samples: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        records: _builtins.int = ...,
+        usable: _builtins.int = ...,
+        candidate_fitness: _builtins.float | None = ...,
+        current_fitness: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidate_fitness", b"_candidate_fitness", "_current_fitness", b"_current_fitness", "candidate_fitness", b"candidate_fitness", "current_fitness", b"current_fitness"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidate_fitness", b"_candidate_fitness", "_current_fitness", b"_current_fitness", "candidate_fitness", b"candidate_fitness", "course", b"course", "current_fitness", b"current_fitness", "duration_s", b"duration_s", "params_version", b"params_version", "reason", b"reason", "records", b"records", "requested", b"requested", "samples", b"samples", "started_at", b"started_at", "usable", b"usable", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__candidate_fitness: _TypeAlias = _typing.Literal["candidate_fitness"]  # noqa: Y015
+    _WhichOneofArgType__candidate_fitness: _TypeAlias = _typing.Literal["_candidate_fitness", b"_candidate_fitness"]  # noqa: Y015
+    _WhichOneofReturnType__current_fitness: _TypeAlias = _typing.Literal["current_fitness"]  # noqa: Y015
+    _WhichOneofArgType__current_fitness: _TypeAlias = _typing.Literal["_current_fitness", b"_current_fitness"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__candidate_fitness) -> _WhichOneofReturnType__candidate_fitness | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__current_fitness) -> _WhichOneofReturnType__current_fitness | None: ...
+
+Global___PastEpoch: _TypeAlias = PastEpoch  # noqa: Y015
+
+@_typing.final
+class ProbationState(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEEN_FIELD_NUMBER: _builtins.int
+    NEEDED_FIELD_NUMBER: _builtins.int
+    MET_FIELD_NUMBER: _builtins.int
+    PROMISED_FIELD_NUMBER: _builtins.int
+    BAR_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    seen: _builtins.int
+    """Tasks that finished under the new parameters, of those needed for a verdict, and how many met their deadline."""
+    needed: _builtins.int
+    met: _builtins.int
+    promised: _builtins.float
+    """The promised share of deadlines met, and by how much it may be missed."""
+    bar: _builtins.float
+    since: _builtins.float
+    def __init__(
+        self,
+        *,
+        seen: _builtins.int = ...,
+        needed: _builtins.int = ...,
+        met: _builtins.int = ...,
+        promised: _builtins.float = ...,
+        bar: _builtins.float = ...,
+        since: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bar", b"bar", "met", b"met", "needed", b"needed", "promised", b"promised", "seen", b"seen", "since", b"since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProbationState: _TypeAlias = ProbationState  # noqa: Y015
+
+@_typing.final
+class ModelType(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_TYPE_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    BASE_S_FIELD_NUMBER: _builtins.int
+    task_type: _builtins.str
+    records: _builtins.int
+    """Attempts that it was learned from, workers with a speed of their own, median runtime on an average one."""
+    workers: _builtins.int
+    base_s: _builtins.float
+    def __init__(
+        self,
+        *,
+        task_type: _builtins.str = ...,
+        records: _builtins.int = ...,
+        workers: _builtins.int = ...,
+        base_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_s", b"base_s", "records", b"records", "task_type", b"task_type", "workers", b"workers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelType: _TypeAlias = ModelType  # noqa: Y015
+
+@_typing.final
+class LearningState(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNNING_FIELD_NUMBER: _builtins.int
+    PAST_FIELD_NUMBER: _builtins.int
+    PROBATION_FIELD_NUMBER: _builtins.int
+    EPOCH_INTERVAL_S_FIELD_NUMBER: _builtins.int
+    NEXT_EPOCH_AT_FIELD_NUMBER: _builtins.int
+    NEW_OUTCOMES_FIELD_NUMBER: _builtins.int
+    PARAMS_VERSION_FIELD_NUMBER: _builtins.int
+    HELD_BACK_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    TRAINER_FAILURES_FIELD_NUMBER: _builtins.int
+    epoch_interval_s: _builtins.float
+    """0: no epochs by themselves."""
+    next_epoch_at: _builtins.float
+    """When the next begins, if tasks have finished by then; 0: none is planned."""
+    new_outcomes: _builtins.int
+    """Outcomes since the last epoch began; without any there is no epoch."""
+    params_version: _builtins.int
+    held_back: _builtins.str
+    """Why a better set would not be put to use now; empty: it would."""
+    trainer_failures: _builtins.int
+    """Requests that the trainer did not answer, since the master started."""
+    @_builtins.property
+    def running(self) -> Global___RunningEpoch: ...
+    @_builtins.property
+    def past(self) -> _containers.RepeatedCompositeFieldContainer[Global___PastEpoch]:
+        """Of this master, newest first, at most 50; versions that were accepted earlier carry their evidence."""
+
+    @_builtins.property
+    def probation(self) -> Global___ProbationState: ...
+    @_builtins.property
+    def model(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelType]:
+        """The runtime model in use; empty: none yet."""
+
+    def __init__(
+        self,
+        *,
+        running: Global___RunningEpoch | None = ...,
+        past: _abc.Iterable[Global___PastEpoch] | None = ...,
+        probation: Global___ProbationState | None = ...,
+        epoch_interval_s: _builtins.float = ...,
+        next_epoch_at: _builtins.float = ...,
+        new_outcomes: _builtins.int = ...,
+        params_version: _builtins.int = ...,
+        held_back: _builtins.str = ...,
+        model: _abc.Iterable[Global___ModelType] | None = ...,
+        trainer_failures: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_probation", b"_probation", "_running", b"_running", "probation", b"probation", "running", b"running"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_probation", b"_probation", "_running", b"_running", "epoch_interval_s", b"epoch_interval_s", "held_back", b"held_back", "model", b"model", "new_outcomes", b"new_outcomes", "next_epoch_at", b"next_epoch_at", "params_version", b"params_version", "past", b"past", "probation", b"probation", "running", b"running", "trainer_failures", b"trainer_failures"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__probation: _TypeAlias = _typing.Literal["probation"]  # noqa: Y015
+    _WhichOneofArgType__probation: _TypeAlias = _typing.Literal["_probation", b"_probation"]  # noqa: Y015
+    _WhichOneofReturnType__running: _TypeAlias = _typing.Literal["running"]  # noqa: Y015
+    _WhichOneofArgType__running: _TypeAlias = _typing.Literal["_running", b"_running"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__probation) -> _WhichOneofReturnType__probation | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__running) -> _WhichOneofReturnType__running | None: ...
+
+Global___LearningState: _TypeAlias = LearningState  # noqa: Y015
+
+@_typing.final
+class TimelineRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    BUCKETS_FIELD_NUMBER: _builtins.int
+    BY_TYPE_FIELD_NUMBER: _builtins.int
+    since: _builtins.float
+    """Unix seconds; until 0: now; since 0: an hour before."""
+    until: _builtins.float
+    buckets: _builtins.int
+    """Of equal length, at most 500; 0: 60."""
+    by_type: _builtins.bool
+    """A series for each task type, too."""
+    def __init__(
+        self,
+        *,
+        since: _builtins.float = ...,
+        until: _builtins.float = ...,
+        buckets: _builtins.int = ...,
+        by_type: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buckets", b"buckets", "by_type", b"by_type", "since", b"since", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TimelineRequest: _TypeAlias = TimelineRequest  # noqa: Y015
+
+@_typing.final
+class TimelineBucket(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBMITTED_FIELD_NUMBER: _builtins.int
+    FINISHED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    MET_FIELD_NUMBER: _builtins.int
+    MISSED_FIELD_NUMBER: _builtins.int
+    WAIT_MEAN_S_FIELD_NUMBER: _builtins.int
+    WAIT_P95_S_FIELD_NUMBER: _builtins.int
+    LATENESS_MEAN_S_FIELD_NUMBER: _builtins.int
+    submitted: _builtins.int
+    finished: _builtins.int
+    """Completed or failed in it; the rest is of these."""
+    failed: _builtins.int
+    met: _builtins.int
+    missed: _builtins.int
+    wait_mean_s: _builtins.float
+    """Seconds from submission to start; 0 when none finished. The 95th percentile is right to within 5 %."""
+    wait_p95_s: _builtins.float
+    lateness_mean_s: _builtins.float
+    """Seconds after the deadline; in time counts as 0."""
+    def __init__(
+        self,
+        *,
+        submitted: _builtins.int = ...,
+        finished: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        met: _builtins.int = ...,
+        missed: _builtins.int = ...,
+        wait_mean_s: _builtins.float = ...,
+        wait_p95_s: _builtins.float = ...,
+        lateness_mean_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "finished", b"finished", "lateness_mean_s", b"lateness_mean_s", "met", b"met", "missed", b"missed", "submitted", b"submitted", "wait_mean_s", b"wait_mean_s", "wait_p95_s", b"wait_p95_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TimelineBucket: _TypeAlias = TimelineBucket  # noqa: Y015
+
+@_typing.final
+class TimelineSeries(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_TYPE_FIELD_NUMBER: _builtins.int
+    BUCKETS_FIELD_NUMBER: _builtins.int
+    task_type: _builtins.str
+    """Empty: all types together."""
+    @_builtins.property
+    def buckets(self) -> _containers.RepeatedCompositeFieldContainer[Global___TimelineBucket]: ...
+    def __init__(
+        self,
+        *,
+        task_type: _builtins.str = ...,
+        buckets: _abc.Iterable[Global___TimelineBucket] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buckets", b"buckets", "task_type", b"task_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TimelineSeries: _TypeAlias = TimelineSeries  # noqa: Y015
+
+@_typing.final
+class Timeline(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    BUCKET_S_FIELD_NUMBER: _builtins.int
+    COUNTED_SINCE_FIELD_NUMBER: _builtins.int
+    SERIES_FIELD_NUMBER: _builtins.int
+    since: _builtins.float
+    until: _builtins.float
+    bucket_s: _builtins.float
+    counted_since: _builtins.float
+    """From here on everything is counted: beyond the newest 200,000 tasks nothing is, for the time it would take."""
+    @_builtins.property
+    def series(self) -> _containers.RepeatedCompositeFieldContainer[Global___TimelineSeries]:
+        """That of all types first."""
+
+    def __init__(
+        self,
+        *,
+        since: _builtins.float = ...,
+        until: _builtins.float = ...,
+        bucket_s: _builtins.float = ...,
+        counted_since: _builtins.float = ...,
+        series: _abc.Iterable[Global___TimelineSeries] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket_s", b"bucket_s", "counted_since", b"counted_since", "series", b"series", "since", b"since", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Timeline: _TypeAlias = Timeline  # noqa: Y015
 
 @_typing.final
 class WorkerUpdate(_message.Message):

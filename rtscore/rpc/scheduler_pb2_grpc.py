@@ -110,6 +110,16 @@ class SchedulerServiceStub:
                 request_serializer=rtscore_dot_rpc_dot_scheduler__pb2.TrainRequest.SerializeToString,
                 response_deserializer=rtscore_dot_rpc_dot_scheduler__pb2.TrainReply.FromString,
                 _registered_method=True)
+        self.GetLearning = channel.unary_unary(
+                '/rtscore.v1.SchedulerService/GetLearning',
+                request_serializer=rtscore_dot_rpc_dot_scheduler__pb2.LearningRequest.SerializeToString,
+                response_deserializer=rtscore_dot_rpc_dot_scheduler__pb2.LearningState.FromString,
+                _registered_method=True)
+        self.GetTimeline = channel.unary_unary(
+                '/rtscore.v1.SchedulerService/GetTimeline',
+                request_serializer=rtscore_dot_rpc_dot_scheduler__pb2.TimelineRequest.SerializeToString,
+                response_deserializer=rtscore_dot_rpc_dot_scheduler__pb2.Timeline.FromString,
+                _registered_method=True)
 
 
 class SchedulerServiceServicer:
@@ -216,6 +226,20 @@ class SchedulerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetLearning(self, request, context):
+        """How learning goes: the epoch that runs, the last ones, the probation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTimeline(self, request, context):
+        """Throughput, deadlines and waits over a span of time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SchedulerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -293,6 +317,16 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
                     servicer.Train,
                     request_deserializer=rtscore_dot_rpc_dot_scheduler__pb2.TrainRequest.FromString,
                     response_serializer=rtscore_dot_rpc_dot_scheduler__pb2.TrainReply.SerializeToString,
+            ),
+            'GetLearning': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLearning,
+                    request_deserializer=rtscore_dot_rpc_dot_scheduler__pb2.LearningRequest.FromString,
+                    response_serializer=rtscore_dot_rpc_dot_scheduler__pb2.LearningState.SerializeToString,
+            ),
+            'GetTimeline': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTimeline,
+                    request_deserializer=rtscore_dot_rpc_dot_scheduler__pb2.TimelineRequest.FromString,
+                    response_serializer=rtscore_dot_rpc_dot_scheduler__pb2.Timeline.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -700,6 +734,60 @@ class SchedulerService:
             '/rtscore.v1.SchedulerService/Train',
             rtscore_dot_rpc_dot_scheduler__pb2.TrainRequest.SerializeToString,
             rtscore_dot_rpc_dot_scheduler__pb2.TrainReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLearning(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rtscore.v1.SchedulerService/GetLearning',
+            rtscore_dot_rpc_dot_scheduler__pb2.LearningRequest.SerializeToString,
+            rtscore_dot_rpc_dot_scheduler__pb2.LearningState.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTimeline(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rtscore.v1.SchedulerService/GetTimeline',
+            rtscore_dot_rpc_dot_scheduler__pb2.TimelineRequest.SerializeToString,
+            rtscore_dot_rpc_dot_scheduler__pb2.Timeline.FromString,
             options,
             channel_credentials,
             insecure,

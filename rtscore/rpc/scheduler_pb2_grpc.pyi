@@ -61,6 +61,10 @@ class SchedulerServiceStub:
     """Puts the parameters of an earlier version to use again, as a new version."""
     Train: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.TrainRequest, _scheduler_pb2.TrainReply]
     """Runs an epoch of learning now; what it accepts is put to use."""
+    GetLearning: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.LearningRequest, _scheduler_pb2.LearningState]
+    """How learning goes: the epoch that runs, the last ones, the probation."""
+    GetTimeline: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.TimelineRequest, _scheduler_pb2.Timeline]
+    """Throughput, deadlines and waits over a span of time."""
 
 @_typing.type_check_only
 class SchedulerServiceAsyncStub(SchedulerServiceStub):
@@ -92,6 +96,10 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
     """Puts the parameters of an earlier version to use again, as a new version."""
     Train: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.TrainRequest, _scheduler_pb2.TrainReply]  # type: ignore[assignment]
     """Runs an epoch of learning now; what it accepts is put to use."""
+    GetLearning: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.LearningRequest, _scheduler_pb2.LearningState]  # type: ignore[assignment]
+    """How learning goes: the epoch that runs, the last ones, the probation."""
+    GetTimeline: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.TimelineRequest, _scheduler_pb2.Timeline]  # type: ignore[assignment]
+    """Throughput, deadlines and waits over a span of time."""
 
 class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -210,6 +218,22 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_scheduler_pb2.TrainReply, _abc.Awaitable[_scheduler_pb2.TrainReply]]:
         """Runs an epoch of learning now; what it accepts is put to use."""
+
+    @_abc_1.abstractmethod
+    def GetLearning(
+        self,
+        request: _scheduler_pb2.LearningRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_pb2.LearningState, _abc.Awaitable[_scheduler_pb2.LearningState]]:
+        """How learning goes: the epoch that runs, the last ones, the probation."""
+
+    @_abc_1.abstractmethod
+    def GetTimeline(
+        self,
+        request: _scheduler_pb2.TimelineRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_pb2.Timeline, _abc.Awaitable[_scheduler_pb2.Timeline]]:
+        """Throughput, deadlines and waits over a span of time."""
 
 def add_SchedulerServiceServicer_to_server(servicer: SchedulerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

@@ -12,7 +12,7 @@ import pytest
 from peers import SessionWorker, config, serving, until
 
 from master.config import MasterConfig
-from master.epochs import ComparisonReply, ComparisonRequest, EpochReply, EpochRequest
+from master.epochs import ComparisonReply, ComparisonRequest, EpochProgress, EpochReply, EpochRequest
 from master.errors import InvalidRequestError, NotAllowedError
 from master.learning import Learning
 from master.records import ParamsReason, Submission
@@ -60,7 +60,9 @@ class Script:
             raise self.comparison
         return self.comparison
 
-    async def epoch(self, request: EpochRequest) -> EpochReply:
+    async def epoch(
+        self, request: EpochRequest, progress: Callable[[EpochProgress], None] = lambda _: None
+    ) -> EpochReply:
         self.requests.append(request)
         answer = self.answers.pop(0) if self.answers else KEPT
         if isinstance(answer, Exception):

@@ -1,0 +1,123 @@
+"""The workers as a reader sees them: filtered, sorted, in pages; and the cluster's sums."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from enum import Enum
+from heapq import nsmallest
+
+import msgspec
+
+from master.members import NAMES, Amounts, Member, Members
+
+PAGE_KEY = tuple[float, str]
+
+
+class WorkerOrder(Enum):
+    """By what workers are sorted; used is the largest used share of a resource."""
+
+    ID = 0
+    LOAD = 1
+    RUNNING = 2
+    FINISHED = 3
+    MISSED = 4
+    USED = 5
+
+
+class WorkerQuery(msgspec.Struct, frozen=True):
+    """Which workers; `after` is the key of the page before, `text` a part of the id in any letters."""
+
+    limit: int | None = None
+    after: PAGE_KEY | None = None
+    states: frozenset[str] = frozenset()
+    text: str = ""
+    order: WorkerOrder = WorkerOrder.ID
+    descending: bool = False
+
+
+class Capacity(msgspec.Struct, frozen=True):
+    """Workers by state; what those that are not silent have, and what of it is free."""
+
+    states: dict[str, int]
+    total: Amounts
+    free: Amounts
+
+
+def state_of(member: Member) -> str:
+    """How a worker stands: "active", "draining", "stopping" or "inactive"."""
+    if not member.active:
+        return "inactive"
+    if member.stopping:
+        return "stopping"
+    return "draining" if member.record.draining else "active"
+
+
+def worker_page(members: Members, query: WorkerQuery) -> tuple[list[Member], PAGE_KEY | None, int]:
+    """A page, the key to go on from if there is more, and how many workers there are in all pages.
+
+    Who changes their place while somebody turns pages may come twice, or not at all.
+    """
+    found = [member for member in members.by_id.values() if _matches(member, query)]
+    if query.order is WorkerOrder.ID and query.descending:
+        found.sort(key=lambda member: member.id, reverse=True)
+        keyed = [((0.0, member.id), member) for member in found]
+        if query.after is not None:
+            keyed = [pair for pair in keyed if pair[0] < query.after]
+        page = keyed if query.limit is None else keyed[: query.limit]
+    else:
+        value = _value(members, query.order, -1.0 if query.descending else 1.0)
+        keyed = [((value(member), member.id), member) for member in found]
+        if query.after is not None:
+            keyed = [pair for pair in keyed if pair[0] > query.after]
+        limit = len(keyed) if query.limit is None else query.limit
+        page = nsmallest(limit, keyed, key=lambda pair: pair[0])
+    more = page[-1][0] if page and len(page) < len(keyed) else None
+    return [member for _, member in page], more, len(found)
+
+
+def capacity(members: Members) -> Capacity:
+    """The cluster's sums."""
+    columns = members.table.columns()
+    total = _sums(columns[f"{name}_total"].sum() for name in NAMES)
+    free = _sums(columns[f"{name}_avail"].sum() for name in NAMES)
+    for member in members.by_id.values():
+        if not member.active:
+            view = members.table.view(member.id)
+            left = (view.cpu_avail, view.memory_avail, view.gpu_avail, view.storage_avail)
+            total = _sums(a - b for a, b in zip(total, member.totals, strict=True))
+            free = _sums(a - b for a, b in zip(free, left, strict=True))
+    return Capacity(dict(Counter(map(state_of, members.by_id.values()))), total, free)
+
+
+def _matches(member: Member, query: WorkerQuery) -> bool:
+    if query.states and state_of(member) not in query.states:
+        return False
+    return not query.text or query.text.lower() in member.id.lower()
+
+
+def _value(members: Members, order: WorkerOrder, sign: float) -> Callable[[Member], float]:
+    """By what a worker is sorted, the smallest first."""
+    table = members.table
+    if order is WorkerOrder.LOAD:
+        return lambda member: sign * table.view(member.id).load
+    if order is WorkerOrder.RUNNING:
+        return lambda member: sign * len(member.attempts)
+    if order is WorkerOrder.FINISHED:
+        return lambda member: sign * member.tasks_finished
+    if order is WorkerOrder.MISSED:
+        return lambda member: sign * (member.tasks_finished - member.sla_met)
+    if order is WorkerOrder.USED:
+        return lambda member: sign * _used(members, member)
+    return lambda member: 0.0
+
+
+def _used(members: Members, member: Member) -> float:
+    view = members.table.view(member.id)
+    left = (view.cpu_avail, view.memory_avail, view.gpu_avail, view.storage_avail)
+    return max((1.0 - a / b for a, b in zip(left, member.totals, strict=True) if b > 0.0), default=0.0)
+
+
+def _sums(values: Iterable[float]) -> Amounts:
+    cpu, memory, gpu, storage = map(float, values)
+    return cpu, memory, gpu, storage
