@@ -148,7 +148,7 @@ def came_by(version: ParamsVersion) -> str:
 
 
 def judgement(evidence: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Fitness with its gain, promised share of deadlines, records: of an accepted version, otherwise empty."""
+    """Fitness with its gain, promised share of deadlines, and records of an accepted version."""
     candidate, current, promised = (evidence.get(name) for name in ("candidate", "current", "promised"))
     if not candidate or not current or not promised:
         return "", "", ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import re
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -149,8 +148,12 @@ def test_a_task_that_waits_says_why(page: Page, site: str, busy_client: MasterCl
     expect(page.locator(".title .chip").first).to_have_text("cancelled")
 
 
-def test_what_tasks_and_workers_say_is_shown_as_text(page: Page, site: str, busy_client: MasterClient) -> None:
-    spec = TaskSpec(command=f"echo '{TAG}' # {TAG}", task_id=f"t{TAG}", user_id=f"u{TAG}", cpu=1.0, memory=1.0)
+def test_what_tasks_and_workers_say_is_shown_as_text(
+    page: Page, site: str, busy_client: MasterClient
+) -> None:
+    spec = TaskSpec(
+        command=f"echo '{TAG}' # {TAG}", task_id=f"t{TAG}", user_id=f"u{TAG}", cpu=1.0, memory=1.0
+    )
     busy_client.submit(spec)
     busy_client.wait([spec.task_id], timeout_s=30.0)
     page.goto(f"{site}/task?id=t%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E")
@@ -184,9 +187,12 @@ def test_of_much_output_a_page_holds_the_end(page: Page, site: str, busy_client:
     assert len(lines) < 8_000
 
 
-def test_a_search_and_its_pages_are_cut_by_the_master(page: Page, site: str, busy_client: MasterClient) -> None:
+def test_a_search_and_its_pages_are_cut_by_the_master(
+    page: Page, site: str, busy_client: MasterClient
+) -> None:
     specs = [
-        TaskSpec(command="true", task_id=f"many-{number:03d}", user_id="ada", cpu=500.0) for number in range(120)
+        TaskSpec(command="true", task_id=f"many-{number:03d}", user_id="ada", cpu=500.0)
+        for number in range(120)
     ]
     busy_client.submit_many(specs)
     page.goto(f"{site}/tasks?user=ada&state=unfinished")
@@ -229,7 +235,9 @@ def test_an_earlier_version_is_put_to_use_again(page: Page, site: str, busy_clie
     row = page.locator("tr", has=page.get_by_role("cell", name="1", exact=True))
     row.get_by_role("button", name="Roll back").click()
     page.get_by_role("dialog").get_by_role("button", name="Roll back").click()
-    expect(page.get_by_text(f"Version {made.version + 1} is in use, with the parameters of version 1.")).to_be_visible()
+    expect(
+        page.get_by_text(f"Version {made.version + 1} is in use, with the parameters of version 1.")
+    ).to_be_visible()
     assert busy_client.params().version == made.version + 1
 
 
@@ -268,18 +276,18 @@ def test_when_the_master_is_away_a_page_keeps_its_picture_and_goes_on_by_itself(
         running(tmp_path / "m1.log", *arguments) as first,
         dashboard_of(address, tmp_path / "d.log") as url,
         watched_page(chrome) as page,
+        MasterClient(address, retry_for_s=60.0) as client,
     ):
-        with MasterClient(address, retry_for_s=60.0) as client:
-            before = submit(client, "true")
-            page.goto(f"{url}/tasks")
-            expect(page.get_by_role("link", name=before)).to_be_visible()
-            first.kill()
-            expect(page.get_by_role("alert")).to_contain_text(f"No master answers at {address} since")
-            expect(page.get_by_role("link", name=before)).to_be_visible()
-            with running(tmp_path / "m2.log", *arguments):
-                after = submit(client, "true")
-                expect(page.get_by_role("link", name=after)).to_be_visible()
-                expect(page.get_by_role("alert")).to_be_hidden()
+        before = submit(client, "true")
+        page.goto(f"{url}/tasks")
+        expect(page.get_by_role("link", name=before)).to_be_visible()
+        first.kill()
+        expect(page.get_by_role("alert")).to_contain_text(f"No master answers at {address} since")
+        expect(page.get_by_role("link", name=before)).to_be_visible()
+        with running(tmp_path / "m2.log", *arguments):
+            after = submit(client, "true")
+            expect(page.get_by_role("link", name=after)).to_be_visible()
+            expect(page.get_by_role("alert")).to_be_hidden()
 
 
 def test_a_read_only_dashboard_has_no_button_that_changes_anything(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from peers import until
 
 from master.cli.dashboard import words
 from master.cli.dashboard.desk import Desk, ReadOnlyError
@@ -61,9 +62,7 @@ async def test_a_master_that_is_away_leaves_the_last_answer_and_is_heard_again()
         values.append(topic.value)
 
     look = picture.look("key", ask, use, 0.01)
-    async with asyncio.timeout(10):
-        while 2 not in values:
-            await asyncio.sleep(0.01)
+    await until(lambda: 2 in values)
     look.close()
     assert (values[:4], silent[:4]) == ([1, 1, 1, 2], [False, True, True, False])
 
@@ -86,9 +85,7 @@ async def test_a_page_that_cannot_be_drawn_does_not_hold_up_the_others() -> None
 
     picture.look("key", Answers(1), broken, 0.01)
     picture.look("key", Answers(1), lambda topic: seen.append(topic.value), 0.01)
-    async with asyncio.timeout(10):
-        while len(seen) < 2:
-            await asyncio.sleep(0.01)
+    await until(lambda: len(seen) >= 2)
     await picture.close()
 
 

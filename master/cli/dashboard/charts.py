@@ -106,7 +106,12 @@ def heat_map(
         "xAxis": {
             "type": "category",
             "data": list(columns),
-            "axisLabel": {**_TEXT, "rotate": 40 if len(columns) > 12 else 0, "width": 110, "overflow": "truncate"},
+            "axisLabel": {
+                **_TEXT,
+                "rotate": 40 if len(columns) > 12 else 0,
+                "width": 110,
+                "overflow": "truncate",
+            },
             "axisLine": {"show": False},
             "axisTick": {"show": False},
         },

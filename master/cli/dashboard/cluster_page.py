@@ -15,7 +15,7 @@ from master.cli.dashboard.frame import confirm, frame, heading, panel, tile
 from master.cli.dashboard.pager import PAGE, Pager
 from master.cli.dashboard.picture import Look, Topic
 from master.cli.dashboard.tables import Column, bar, fill, instant, link, table
-from rtscore.client import ClusterStats, WorkerInfo, WorkersPage
+from rtscore.client import ClusterStats, WorkerInfo, WorkerPage
 
 _COLUMNS = (
     Column("worker", "Worker", "link"),
@@ -62,7 +62,15 @@ class _Numbers:
         with ui.element("div").classes("tiles"):
             self._tiles = {
                 name: tile(name)
-                for name in ("Workers", "Queued", "Running", "Completed", "Failed", "Deadlines met", "Decision")
+                for name in (
+                    "Workers",
+                    "Queued",
+                    "Running",
+                    "Completed",
+                    "Failed",
+                    "Deadlines met",
+                    "Decision",
+                )
             }
         with ui.element("div").classes("cols two"):
             with panel("In use", "of what all workers have"), ui.element("div").classes("body resources"):
@@ -78,10 +86,16 @@ class _Numbers:
         tell = self._tiles
         workers = sum(found.workers.values())
         others = ", ".join(
-            f"{number} {state}" for state, number in sorted(found.workers.items()) if state != "active" and number
+            f"{number} {state}"
+            for state, number in sorted(found.workers.items())
+            if state != "active" and number
         )
-        tell["Workers"](words.count(found.workers.get("active", 0)), others or f"active of {words.count(workers)}")
-        tell["Queued"](words.count(found.queued), f"{words.count(found.queued_hopeless)} can no longer be in time")
+        tell["Workers"](
+            words.count(found.workers.get("active", 0)), others or f"active of {words.count(workers)}"
+        )
+        tell["Queued"](
+            words.count(found.queued), f"{words.count(found.queued_hopeless)} can no longer be in time"
+        )
         tell["Running"](words.count(found.running), f"{words.count(found.assigned)} on their way")
         tell["Completed"](words.count(found.completed), f"{words.count(found.cancelled)} cancelled")
         tell["Failed"](words.count(found.failed), "ended with an error")
@@ -90,11 +104,13 @@ class _Numbers:
             f"{100 * found.sla_met_since_start / judged:.1f} %" if judged else "-",
             f"of {words.count(judged)} since the start {words.ago(found.started_at)}",
         )
-        tell["Decision"](f"{found.decision_p50_us:.1f} µs", f"p99 {found.decision_p99_us:.1f} µs, {found.scheduler}")
+        tell["Decision"](
+            f"{found.decision_p50_us:.1f} µs", f"p99 {found.decision_p99_us:.1f} µs, {found.scheduler}"
+        )
         for name, _ in _RESOURCES:
             total, free = getattr(found, f"total_{name}"), getattr(found, f"{name}_avail")
             self._resources[name](words.percent(total - free, total), output.used(total, free))
-        reasons = [(words.count(each.tasks), output.clean(each.reason)) for each in found.queue_reasons]
+        reasons = [(words.count(number), output.clean(why)) for why, number in found.queue_reasons]
         self._none.set_visibility(not reasons)
         if reasons != self._shown:
             self._shown = reasons
@@ -162,9 +178,9 @@ class _Workers:
     def _look(self) -> Look:
         text, state, order, token = self._text, self._state, self._order, self._pager.token
 
-        async def ask() -> WorkersPage:
-            return await self._desk.client.workers_page(
-                states=(state,) if state else (),
+        async def ask() -> WorkerPage:
+            return await self._desk.client.worker_page(
+                (state,) if state else (),
                 text=text,
                 order=order,
                 descending=order != "id",
@@ -174,7 +190,7 @@ class _Workers:
 
         return self._desk.look(("workers", text, state, order, token), ask, self._show)
 
-    def _show(self, topic: Topic[WorkersPage]) -> None:
+    def _show(self, topic: Topic[WorkerPage]) -> None:
         if (found := topic.value) is None or topic.refused:
             self._empty.text = topic.refused
             self._empty.set_visibility(bool(topic.refused))
@@ -204,7 +220,9 @@ class _Workers:
                 act,
             )
         else:
-            await confirm(f"Use {output.clean(worker_id)} again?", "Tasks are placed on it again.", "Use", act)
+            await confirm(
+                f"Use {output.clean(worker_id)} again?", "Tasks are placed on it again.", "Use", act
+            )
 
 
 def _row(worker: WorkerInfo, read_only: bool) -> dict[str, Any]:

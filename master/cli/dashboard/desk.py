@@ -10,7 +10,6 @@ from nicegui import ui
 from master.cli.dashboard.picture import PERIOD_S, Look, Picture, Topic
 from rtscore.client import AsyncMasterClient, ClientError, EpochOutcome, ParamsVersion, TaskInfo, WorkerInfo
 
-
 T = TypeVar("T")
 
 

@@ -24,7 +24,8 @@ _COOKIE = "rts_theme"
 
 ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="4" '
-    'fill="#2563eb"/><path d="M4 11V5m4 6V7m4 4V4" stroke="#fff" stroke-width="2" stroke-linecap="round"/></svg>'
+    'fill="#2563eb"/><path d="M4 11V5m4 6V7m4 4V4" stroke="#fff" stroke-width="2" stroke-linecap="round"/>'
+    "</svg>"
 )
 
 
@@ -76,8 +77,8 @@ def frame(desk: Desk, request: Request, here: str) -> Iterator[None]:
         if since:
             banner.text = (
                 f"No master answers at {desk.address} since {words.clock(since)} "
-                f"({words.span(time.time() - since)}). What is shown is the last that was heard; this page goes "
-                "on by itself when one answers."
+                f"({words.span(time.time() - since)}). What is shown is the last that was heard; this page "
+                "goes on by itself when one answers."
             )
         else:
             banner.text = f"The master refuses: {topic.refused}" if topic.refused else ""
@@ -136,12 +137,12 @@ async def attempt(act: Callable[[], Awaitable[str]]) -> None:
     """Show what came of an action."""
     client = ui.context.client
     try:
-        said, kind = await act(), "positive"
+        said, done = await act(), True
     except ClientError as error:
-        said, kind = str(error), "negative"
+        said, done = str(error), False
     if not client.is_deleted:
         with client:
-            ui.notify(said, type=kind, position="bottom", multi_line=True)
+            ui.notify(said, type="positive" if done else "negative", position="bottom", multi_line=True)
 
 
 def tile(name: str) -> Callable[[str, str], None]:

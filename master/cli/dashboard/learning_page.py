@@ -1,7 +1,8 @@
-"""The page of learning: what is believed of the workers, how the search goes, and the versions, with a way back."""
+"""The page of learning: what is believed of workers, how the search goes, the versions and the way back."""
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -17,7 +18,7 @@ from master.cli.dashboard.picture import Topic
 from master.cli.dashboard.tables import Column, fill, instant, table
 from master.cli.params import came_by, judgement
 from rtscore import TASK_TYPES
-from rtscore.client import Generation, LearningState, ParamsVersion
+from rtscore.client import Generation, LearningState, ParamsVersion, PastEpoch
 from rtscore.params import params_from_dict
 
 _VERSIONS = (
@@ -67,7 +68,8 @@ class _LearningView:
                 button("Learn now", self._ask_train)
         with ui.element("div").classes("tiles"):
             self._tiles = {
-                name: tile(name) for name in ("Version in use", "Next epoch", "Probation", "Risk weights", "Theta")
+                name: tile(name)
+                for name in ("Version in use", "Next epoch", "Probation", "Risk weights", "Theta")
             }
         with ui.element("div").classes("cols two"):
             with panel("Search") as head:
@@ -108,7 +110,8 @@ class _LearningView:
         types = [str(name) for name in TASK_TYPES]
         workers = {worker for row in params.affinity.values() for worker in row}
         total = {
-            worker: sum(params.affinity.get(name, {}).get(worker, 0.0) for name in types) for worker in workers
+            worker: sum(params.affinity.get(name, {}).get(worker, 0.0) for name in types)
+            for worker in workers
         }
         ranked = sorted(total, key=lambda worker: (-total[worker], worker))
         columns, which = _ends(ranked, "affinity")
@@ -130,7 +133,9 @@ class _LearningView:
             values = [round(penalty[worker], 4) for worker in ranked]
             draw(
                 self._penalties,
-                over([output.clean(each) for each in ranked], [Series("penalty", BLUE, values, bars=True)], ""),
+                over(
+                    [output.clean(each) for each in ranked], [Series("penalty", BLUE, values, bars=True)], ""
+                ),
             )
 
     def show_versions(self, topic: Topic[list[ParamsVersion]]) -> None:
@@ -158,9 +163,8 @@ class _LearningView:
         running = found.running
         if running is not None:
             at = running.course[-1].number if running.course else 0
-            self._state.text = (
-                f"An epoch has run for {words.span(time.time() - running.started_at)}: generation {at} of {running.generations}"
-            )
+            since = words.span(time.time() - running.started_at)
+            self._state.text = f"An epoch has run for {since}: generation {at} of {running.generations}"
         else:
             self._state.text = found.held_back
         if found.next_epoch_at:
@@ -197,8 +201,8 @@ class _LearningView:
                 over(
                     [str(each.number) for each in course],
                     [
-                        Series("best", BLUE, [round(each.best, 5) for each in course]),
-                        Series("mean", GREY, [round(each.mean, 5) for each in course]),
+                        Series("best", BLUE, [_finite(each.best) for each in course]),
+                        Series("mean", GREY, [_finite(each.mean) for each in course]),
                     ],
                     "fitness",
                     least=None,
@@ -244,7 +248,11 @@ def _ends(ranked: list[str], what: str) -> tuple[list[str], str]:
     )
 
 
-def _epoch_row(number: int, epoch: Any) -> dict[str, Any]:
+def _finite(fitness: float) -> float | None:
+    return round(fitness, 5) if math.isfinite(fitness) else None
+
+
+def _epoch_row(number: int, epoch: PastEpoch) -> dict[str, Any]:
     fitness = "" if epoch.candidate_fitness is None else f"{epoch.candidate_fitness:.4f}"
     if epoch.candidate_fitness is not None and epoch.current_fitness is not None:
         fitness += f" ({epoch.candidate_fitness - epoch.current_fitness:+.4f})"

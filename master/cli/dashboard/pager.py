@@ -38,7 +38,11 @@ class Pager:
         first = len(self._before) * PAGE + 1
         of = "" if total is None else f" of {words.count(total)}"
         page = f"page {len(self._before) + 1}"
-        text = f"{words.count(first)} to {words.count(first + shown - 1)}{of} {self._noun}, {page}" if shown else page
+        text = (
+            f"{words.count(first)} to {words.count(first + shown - 1)}{of} {self._noun}, {page}"
+            if shown
+            else page
+        )
         self._label.text = f"{text}{note}"
 
     def _go_on(self) -> None:

@@ -17,11 +17,12 @@ _TEMPLATES: dict[str, str] = {
     "{{ props.value.text }}</a>",
     "mono": '<span class="cut mono" :title="props.value">{{ props.value }}</span>',
     "chip": '<span :class="\'chip \' + props.value" v-if="props.value">{{ props.value }}</span>',
-    "bar": '<span class="cellbar" v-if="props.value"><span :class="props.value.percent > 90 ? \'bar high\' : \'bar\'">'
+    "bar": '<span class="cellbar" v-if="props.value">'
+    "<span :class=\"props.value.percent > 90 ? 'bar high' : 'bar'\">"
     "<i :style=\"{width: props.value.percent + '%'}\"></i></span><span>{{ props.value.text }}</span></span>",
     "time": '<span v-if="props.value" :title="props.value.exact">{{ props.value.text }}</span>',
     "action": '<button type="button" class="cellbutton" v-if="props.value" '
-    '@click.stop="$parent.$emit(\'act\', props.row.key)">{{ props.value }}</button>',
+    "@click.stop=\"$parent.$emit('act', props.row.key)\">{{ props.value }}</button>",
     "long": '<span class="long">{{ props.value }}</span>',
     "text": '<span class="cut" :title="props.value">{{ props.value }}</span>',
 }

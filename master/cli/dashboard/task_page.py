@@ -69,8 +69,9 @@ class _TaskView:
             with panel("Output") as head:
                 with head:
                     ui.element("div").classes("grow")
-                    ui.switch("Follow", value=True, on_change=lambda event: self._log.follow(event.value)).props("dense")
-                self._log = LogView(desk, task_id)
+                    follow = ui.switch("Follow", value=True).props("dense")
+                log = LogView(desk, task_id)
+                follow.on_value_change(lambda event: log.follow(event.value))
         self._shown: dict[str, Any] = {}
 
     def show(self, topic: Topic[Explanation]) -> None:
@@ -173,14 +174,20 @@ def _after(at: float, since: float) -> str:
 
 def _facts(task: TaskInfo) -> list[tuple[str, str]]:
     amounts = (
-        ("cores", task.cpu), ("GiB memory", task.memory), ("gpu", task.gpu), ("GiB storage", task.storage)
+        ("cores", task.cpu),
+        ("GiB memory", task.memory),
+        ("gpu", task.gpu),
+        ("GiB storage", task.storage),
     )
     facts = [
         ("command", task.command),
         ("image", task.docker_image),
         ("user", task.user_id),
         ("type", f"{task.task_type}, expected to run {output.duration(task.tau)}"),
-        ("request", ", ".join(f"{output.amount(value)} {name}" for name, value in amounts if value) or "nothing"),
+        (
+            "request",
+            ", ".join(f"{output.amount(value)} {name}" for name, value in amounts if value) or "nothing",
+        ),
         ("time limit", output.duration(task.time_limit_s) if task.time_limit_s else ""),
         ("worker", task.worker_id),
         ("attempt", str(task.attempt) if task.attempt else ""),

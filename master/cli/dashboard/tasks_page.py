@@ -1,4 +1,4 @@
-"""The page of tasks: what waits, runs and has ended, searched and paged by the master, and cancelled by hand."""
+"""The page of tasks: what waits, runs and has ended, searched and paged by the master, cancelled by hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from master.cli.dashboard.picture import Look, Topic
 from master.cli.dashboard.tables import Column, fill, instant, link, table
 from master.cli.tasks import STATES, sla_word
 from rtscore import TASK_TYPES
-from rtscore.client import TaskInfo, TasksPage
+from rtscore.client import TaskInfo, TaskPage
 
 _COLUMNS = (
     Column("task", "Task", "link"),
@@ -100,8 +100,8 @@ class _TasksView:
         state = asked["state"]
         states = _UNFINISHED if state == "unfinished" else (state,) if state else ()
 
-        async def ask() -> TasksPage:
-            return await self._desk.client.tasks_page(
+        async def ask() -> TaskPage:
+            return await self._desk.client.task_page(
                 states=states,
                 user_id=asked["user"],
                 worker_id=asked["worker"],
@@ -115,7 +115,7 @@ class _TasksView:
 
         return self._desk.look(("tasks", token, *asked.values()), ask, self._show)
 
-    def _show(self, topic: Topic[TasksPage]) -> None:
+    def _show(self, topic: Topic[TaskPage]) -> None:
         found = topic.value
         if topic.refused or found is None:
             self._empty.text = topic.refused
@@ -132,7 +132,9 @@ class _TasksView:
                 else "No such tasks."
             )
         else:
-            self._empty.text = f"No tasks yet: submit one with `rts submit --master {self._desk.address} 'echo hello'`."
+            self._empty.text = (
+                f"No tasks yet: submit one with `rts submit --master {self._desk.address} 'echo hello'`."
+            )
         order = ", in the order in which they are placed" if self._asked["state"] == "queued" else ""
         self._pager.show(len(found.tasks), found.next_page_token, found.total, order)
 

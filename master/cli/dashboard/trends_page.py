@@ -13,7 +13,7 @@ from master.cli.dashboard.desk import Desk
 from master.cli.dashboard.frame import frame, heading, panel
 from master.cli.dashboard.picture import Look, Topic
 from rtscore import TASK_TYPES
-from rtscore.client import Timeline, TimelineBucket
+from rtscore.client import Timeline
 
 _SPANS = {"15 min": 900.0, "1 h": 3600.0, "6 h": 21600.0, "24 h": 86400.0, "7 d": 604800.0}
 _ALL = "all types"
@@ -74,9 +74,7 @@ class _TrendsView:
         if (found := topic.value) is None:
             return
         wanted = "" if self._type.value == _ALL else str(self._type.value)
-        buckets: tuple[TimelineBucket, ...] = next(
-            (each.buckets for each in found.series if each.task_type == wanted), ()
-        )
+        buckets = found.series.get(wanted, ())
         format = "%H:%M:%S" if found.bucket_s < 60 else "%H:%M" if found.bucket_s < 3600 else "%d %b %H:%M"
         names = [
             time.strftime(format, time.localtime(found.since + number * found.bucket_s))

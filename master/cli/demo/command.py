@@ -69,9 +69,7 @@ def demo(
     if keep is not None and keep.exists() and (not keep.is_dir() or _foreign(keep)):
         raise CommandError(f"--keep: {keep} is no new or empty directory, nor one of an earlier demo.")
     try:
-        report = run_demo(
-            tasks, workers, seed, keep, choose_view(), tell if dashboard else None
-        )
+        report = run_demo(tasks, workers, seed, keep, choose_view(), tell if dashboard else None)
     except StoppedBySignalError as stopped:
         output.say(f"The demo was {stopped}; everything that it started has ended.")
         sys.exit(128 + stopped.number)
