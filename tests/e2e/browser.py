@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 FLAGS = (
     "--headless",
@@ -22,6 +22,8 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+PATIENCE_MS = 20_000
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @contextlib.contextmanager
@@ -44,7 +46,7 @@ def watched_page(browser: Browser, **options: Any) -> Iterator[Page]:
     """A page that must not ask another machine for anything, nor complain on its console."""
     with browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options}) as context:
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(PATIENCE_MS)
         wrong = list[str]()
         page.on("request", lambda request: wrong.append(request.url) if _leaves(request.url) else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))

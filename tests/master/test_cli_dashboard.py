@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from peers import until
 
 from master.cli.dashboard import words
+from master.cli.dashboard.command import dashboard
 from master.cli.dashboard.desk import Desk, ReadOnlyError
 from master.cli.dashboard.guard import Guard
 from master.cli.dashboard.picture import Picture, Topic
+from master.cli.failure import CommandError
 from rtscore.client import AsyncMasterClient, MasterUnreachableError, RequestError
 
 
@@ -143,3 +146,20 @@ def test_what_a_task_prints_becomes_lines_of_plain_text() -> None:
 )
 def test_a_span_is_said_in_its_largest_unit(seconds: float, said: str) -> None:
     assert words.span(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"listen": "0.0.0.0:8600"}, "can be reached from other machines"),
+        ({"listen": "127.0.0.1"}, "host:port is allowed"),
+        ({"listen": "127.0.0.1:0"}, "names no port"),
+        ({"listen": "203.0.113.1:8600", "insecure": True}, "cannot be used"),
+        ({"master": "nowhere"}, "HOST:PORT"),
+    ],
+)
+def test_what_it_cannot_listen_on_or_ask_is_refused_with_a_sentence(
+    arguments: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(CommandError, match=sentence):
+        dashboard(**{"listen": "127.0.0.1:8600", "read_only": False, "insecure": False, **arguments})

@@ -8,7 +8,6 @@ import sys
 from nicegui import app, ui
 
 from master.cli import output
-from master.cli.connect import RETRY_FOR_S
 from master.cli.dashboard import cluster_page, frame, learning_page, task_page, tasks_page, trends_page
 from master.cli.dashboard.desk import Desk
 from master.cli.dashboard.guard import Guard
@@ -28,8 +27,10 @@ def serve(master: str, shown: Credentials, host: str, port: int, read_only: bool
     frame.install()
 
     async def begin() -> None:
+        # What is asked every other second need not be repeated, unless another master may know better.
+        patience_s = None if "," in master else 0.0
         client = AsyncMasterClient(
-            master, timeout_s=_TIMEOUT_S, retry_for_s=RETRY_FOR_S, tls=shown.tls, token=shown.token
+            master, timeout_s=_TIMEOUT_S, retry_for_s=patience_s, tls=shown.tls, token=shown.token
         )
         desk = Desk(client, master, read_only)
         for each in (cluster_page, tasks_page, task_page, learning_page, trends_page):
