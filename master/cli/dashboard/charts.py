@@ -87,7 +87,9 @@ def _series(each: Series) -> dict[str, Any]:
     return {
         **shared,
         "type": "line",
-        "showSymbol": sum(value is not None for value in each.values) < 3,
+        # A value between two that are missing is no line.
+        "showSymbol": any(value is None for value in each.values) or len(each.values) < 3,
+        "symbol": "circle",
         "symbolSize": 5,
         "lineStyle": {"width": 2, "color": each.colour},
         "connectNulls": False,
@@ -134,7 +136,7 @@ def heat_map(
             "itemWidth": 10,
             "text": [f"+{bound:g}", f"-{bound:g}"],
             "textStyle": _TEXT,
-            "inRange": {"color": ["#d9730d", "#e9b384", "rgba(140, 150, 165, .22)", "#86b0f7", "#2563eb"]},
+            "inRange": {"color": ["#e08a1e", "#c7a67e", "#9aa3af", "#8eabe0", "#5b8df5"]},
         },
         "series": [
             {
@@ -146,9 +148,7 @@ def heat_map(
                 "label": {
                     "show": len(columns) <= 16,
                     "fontSize": 11,
-                    "color": "#fff",
-                    "textBorderColor": "rgba(20, 24, 30, .7)",
-                    "textBorderWidth": 2,
+                    "color": "#101419",
                 },
                 "labelLayout": {"hideOverlap": True},
                 "itemStyle": {"borderColor": "rgba(128, 140, 155, .18)", "borderWidth": 1},

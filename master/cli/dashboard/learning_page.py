@@ -33,7 +33,7 @@ _VERSIONS = (
 _EPOCHS = (
     Column("began", "Began", "time"),
     Column("verdict", "Verdict", "chip"),
-    Column("took", "Took", "number"),
+    Column("took", "Took", "number", wide=True),
     Column("fitness", "Fitness", "number", wide=True),
     Column("records", "Records", "number", wide=True),
     Column("reason", "Reason", "long"),

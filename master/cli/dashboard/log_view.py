@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Iterator
 
 from nicegui import background_tasks, ui
 
@@ -15,10 +16,30 @@ from rtscore.client import CallTimeoutError, LogPiece, MasterUnreachableError, R
 MAX_BYTES = 1 << 20
 MAX_LINES = 5_000
 
-# The browser gets what has come in such a time as one message.
+# The browser gets what has come in such a time as one message, and a block whole when its end grows.
 _GATHER_S = 0.2
-_BLOCK_BYTES = 32 << 10
+_GATHER_BYTES = 64 << 10
+_BLOCK_BYTES = 8 << 10
 _PAUSE_S = 2.0
+
+
+class _Block:
+    """Some lines as one element of the page."""
+
+    def __init__(self, label: ui.label) -> None:
+        self.label = label
+        self.bytes = 0
+        self.lines = 0
+
+    def takes(self, piece: str) -> bool:
+        """Whether a piece belongs here: there is room, or it goes on in the last line."""
+        amid = not self.label.text.endswith("\n")
+        return self.bytes + len(piece.encode()) <= _BLOCK_BYTES * (4 if amid else 1)
+
+    def add(self, piece: str) -> None:
+        self.label.text += piece
+        self.bytes += len(piece.encode())
+        self.lines += piece.count("\n")
 
 
 class LogView:
@@ -31,10 +52,9 @@ class LogView:
     def __init__(self, desk: Desk, task_id: str) -> None:
         self._desk = desk
         self._task_id = task_id
-        self._blocks: deque[tuple[ui.label, int, int]] = deque()
+        self._blocks: deque[_Block] = deque()
         self._bytes = 0
         self._lines = 0
-        self._open = ""
         self._goes_on = asyncio.Event()
         self._goes_on.set()
         with ui.element("div").classes("log").props('tabindex="0" role="log" aria-label="Output"'):
@@ -83,7 +103,7 @@ class LogView:
                 waiting.append(piece)
                 if draining is None or draining.done():
                     draining = asyncio.create_task(drain())
-                if sum(len(each.text) for each in waiting) > _BLOCK_BYTES:
+                if sum(len(each.text) for each in waiting) > _GATHER_BYTES:
                     await draining
                 await self._goes_on.wait()
             self._show(waiting)
@@ -111,36 +131,25 @@ class LogView:
                 self._say("")
 
     def _add(self, text: str) -> None:
-        text = words.printed(text)
-        size, lines = len(text.encode()), text.count("\n")
-        last = self._blocks[-1] if self._blocks else None
-        if last is not None and last[1] + size <= _BLOCK_BYTES // 4:
-            label, before, lines_before = self._blocks.pop()
-            label.text += text
-            self._blocks.append((label, before + size, lines_before + lines))
-        else:
-            # A block ends with a line, or the next one would begin amid it on a line of its own.
-            if last is not None and not last[0].text.endswith("\n"):
-                head, newline, text = text.partition("\n")
-                label, before, lines_before = self._blocks.pop()
-                label.text += head + newline
-                self._blocks.append((label, before + len(head.encode()) + 1, lines_before + bool(newline)))
-            if text:
+        for piece in _cut(words.printed(text)):
+            last = self._blocks[-1] if self._blocks else None
+            if last is None or not last.takes(piece):
                 with self._box:
-                    label = ui.label(text).classes("text")
-                label.move(target_index=len(self._blocks))
-                self._blocks.append((label, len(text.encode()), text.count("\n")))
-        self._bytes += size
-        self._lines += lines
+                    last = _Block(ui.label("").classes("text"))
+                last.label.move(target_index=len(self._blocks))
+                self._blocks.append(last)
+            last.add(piece)
+            self._bytes += len(piece.encode())
+            self._lines += piece.count("\n")
         while len(self._blocks) > 1 and (self._bytes > MAX_BYTES or self._lines > MAX_LINES):
-            label, size, lines = self._blocks.popleft()
-            label.delete()
-            self._bytes -= size
-            self._lines -= lines
+            first = self._blocks.popleft()
+            first.label.delete()
+            self._bytes -= first.bytes
+            self._lines -= first.lines
 
     def _clear(self) -> None:
         while self._blocks:
-            self._blocks.pop()[0].delete()
+            self._blocks.pop().label.delete()
         self._bytes = self._lines = 0
 
     def _say(self, sentence: str) -> None:
@@ -150,3 +159,18 @@ class LogView:
 
 def _ended(state: str) -> str:
     return {"cancelled": "been cancelled"}.get(state, state)
+
+
+def _cut(text: str) -> Iterator[str]:
+    """Pieces of whole lines that fill a block at most; a line that is longer is cut, too."""
+    piece = ""
+    for line in text.splitlines(keepends=True):
+        while len(line) > _BLOCK_BYTES:
+            yield piece + line[:_BLOCK_BYTES]
+            piece, line = "", line[_BLOCK_BYTES:]
+        if len(piece) + len(line) > _BLOCK_BYTES:
+            yield piece
+            piece = ""
+        piece += line
+    if piece:
+        yield piece
