@@ -86,7 +86,7 @@ def frame(desk: Desk, request: Request, here: str) -> Iterator[None]:
 
     banner.set_visibility(False)
     desk.look("stats", desk.client.stats, show)
-    with ui.element("main").classes("page"):
+    with ui.element("div").classes("page"):
         yield
 
 

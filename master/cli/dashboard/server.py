@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 
@@ -23,6 +24,8 @@ def serve(master: str, shown: Credentials, host: str, port: int, read_only: bool
     # The server ends in order on both and then sends itself the signal again.
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: sys.exit(0))
+    # It writes down every address that does not exist.
+    logging.getLogger("nicegui").setLevel(logging.ERROR)
     app.add_middleware(Guard, local=is_loopback(host))
     frame.install()
 

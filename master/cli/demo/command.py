@@ -65,6 +65,7 @@ def demo(
             output.print_json(report)
         else:
             print_report(report, cores=os.cpu_count() or 1)
+        sys.stdout.flush()
 
     if keep is not None and keep.exists() and (not keep.is_dir() or _foreign(keep)):
         raise CommandError(f"--keep: {keep} is no new or empty directory, nor one of an earlier demo.")
@@ -81,6 +82,8 @@ def demo(
         tell(report)
     if report.problems:
         raise CommandError("\n".join(("The demo found problems:", *report.problems)), Exit.NO)
+    if not as_json:
+        print("Every task has an outcome, and every SLA figure agrees with the store.")
 
 
 def _foreign(directory: Path) -> bool:
