@@ -233,8 +233,9 @@ def timeline_span(request: scheduler_pb2.TimelineRequest, now: float) -> tuple[f
     return since, until, request.buckets or BUCKETS
 
 
-def timeline(found: Timeline) -> scheduler_pb2.Timeline:
-    """What was counted."""
+def timeline(found: Timeline, *, by_type: bool) -> scheduler_pb2.Timeline:
+    """What was counted, of all types together first."""
+    names = sorted(found.series) if by_type else [""]
     return scheduler_pb2.Timeline(
         since=found.since,
         until=found.until,
@@ -243,8 +244,10 @@ def timeline(found: Timeline) -> scheduler_pb2.Timeline:
         series=[
             scheduler_pb2.TimelineSeries(
                 task_type=name,
-                buckets=[scheduler_pb2.TimelineBucket(**msgspec.structs.asdict(b)) for b in buckets],
+                buckets=[
+                    scheduler_pb2.TimelineBucket(**msgspec.structs.asdict(b)) for b in found.series[name]
+                ],
             )
-            for name, buckets in found.series.items()
+            for name in names
         ],
     )

@@ -67,6 +67,7 @@ class EpochLog:
     Attributes
     ----------
     running : RunningEpoch or None
+        The trainer's present one; another may wait behind it.
     past : deque of PastEpoch
         Oldest first.
     verdicts : Counter of str
@@ -76,15 +77,20 @@ class EpochLog:
     """
 
     def __init__(self) -> None:
-        self.running: RunningEpoch | None = None
+        self._open: list[RunningEpoch] = []
         self.past: deque[PastEpoch] = deque(maxlen=KEPT)
         self.verdicts: Counter[str] = Counter()
         self.trainer_failures = 0
 
+    @property
+    def running(self) -> RunningEpoch | None:
+        return self._open[0] if self._open else None
+
     def begin(self, now: float, generations: int, *, requested: bool) -> RunningEpoch:
-        """An epoch begins, of so many generations at most."""
-        self.running = RunningEpoch(now, generations, requested, [])
-        return self.running
+        """An epoch is asked for, of so many generations at most."""
+        epoch = RunningEpoch(now, generations, requested, [])
+        self._open.append(epoch)
+        return epoch
 
     def end(
         self,
@@ -97,8 +103,8 @@ class EpochLog:
         params_version: int = 0,
     ) -> None:
         """An epoch is over."""
-        if self.running is running:
-            self.running = None
+        # Not by equality: two that wait may be alike.
+        self._open = [epoch for epoch in self._open if epoch is not running]
         self.verdicts[verdict] += 1
         # A set and a model have a place of their own, and are large.
         kept = None if reply is None else replace(reply, params=None, model=None)

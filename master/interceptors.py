@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
@@ -113,6 +114,14 @@ async def _refuse(context: Context, error: Exception, method: str) -> NoReturn:
     await _abort(context, grpc.StatusCode.INTERNAL, "internal error; the master's log says more")
 
 
+def tells_no_hang_up(record: logging.LogRecord) -> bool:
+    """Whether a record of gRPC's logger is more than a client that hung up while its call's end was written.
+
+    No handler sees that, and gRPC writes a traceback of it.
+    """
+    return record.exc_info is None or not isinstance(record.exc_info[1], grpc.aio.InternalError)
+
+
 async def _abort(
     context: Context, code: grpc.StatusCode, sentence: str, details: tuple[tuple[str, bytes], ...] = ()
 ) -> NoReturn:
@@ -185,12 +194,14 @@ def _single(
 
 
 def _stream(
-    behaviour: Callable[[Any, Context], AsyncIterator[Any]], method: str, check: Callable[[Any], Any]
-) -> Callable[..., AsyncIterator[Any]]:
-    async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+    behaviour: Callable[[Any, Context], AsyncGenerator[Any, None]], method: str, check: Callable[[Any], Any]
+) -> Callable[..., Awaitable[None]]:
+    # Not a generator itself: gRPC would write for it, and log a traceback when a client hangs up meanwhile.
+    async def call(request: Any, context: Context) -> None:
         try:
-            async for message in behaviour(check(request), context):
-                yield message
+            async with contextlib.aclosing(behaviour(check(request), context)) as messages:
+                async for message in messages:
+                    await context.write(message)
         except Exception as error:
             await _refuse(context, error, method)
 

@@ -157,25 +157,25 @@ class Learning:
 
     async def _ask(self, *, requested: bool) -> EpochReply:
         """An epoch's outcome; its runtime model is in use, and its set unless something holds it back."""
-        began, epochs = self.versions.number, self.epochs
+        epochs, made = self.epochs, 0
         running = epochs.begin(self._master.clock(), self._config.ga_generations, requested=requested)
         verdict, reason, reply = "cancelled", "nobody waits for it", None
         try:
             reply = await self._outcome_of(running)
             kept = "" if requested else self.held_back()
-            verdict, reason = reply.verdict, reply.reason
             if reply.params is not None and not kept:
-                await self._accept(reply)
-            elif verdict != "failed" and not requested:
-                verdict, reason = ("kept", kept) if kept else (verdict, reason)
+                made = await self._accept(reply)
+            verdict, reason = reply.verdict, reply.reason
+            if reply.params is not None and not made:
+                verdict, reason = ("kept", kept) if kept else ("failed", "its parameters are not valid")
+            if not made and verdict != "failed" and not requested:
                 log.info("epoch", verdict=verdict, reason=reason)
             return reply
-        except TrainerError as error:
+        except Exception as error:
             verdict, reason = "failed", str(error)
-            epochs.trainer_failures += 1
+            epochs.trainer_failures += isinstance(error, TrainerError)
             raise
         finally:
-            made = self.versions.number if verdict == "accepted" and self.versions.number != began else 0
             now = self._master.clock()
             epochs.end(running, now, verdict, reason, reply=reply, params_version=made)
 
@@ -212,15 +212,17 @@ class Learning:
             return f"version {self.versions.number} was restored and stays for a while"
         return ""
 
-    async def _accept(self, reply: EpochReply) -> None:
+    async def _accept(self, reply: EpochReply) -> int:
+        """The version that is in use now; 0 when what was learned cannot be used."""
         try:
             params = params_from_dict(reply.params)
         except ParamsError as error:
             log.error("the trainer's parameters are not valid; those in use stay", error=str(error))
-            return
+            return 0
         evidence = {**reply.evidence, "verdict": reply.verdict, "reason": reply.reason}
         version = await self.versions.use(params, ParamsReason.ACCEPTED, evidence)
         self._begin_probation(version)
+        return version.version
 
     def _use_model(self, document: Any) -> None:
         if document is None:

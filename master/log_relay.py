@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -13,6 +14,8 @@ from rtscore.rpc import scheduler_pb2
 
 # Each may hold `log_feed.KEEP_BYTES` when all of them read different tasks.
 MAX_READERS = 1_000
+# So that no user can keep the others from reading.
+MAX_READERS_OF_ONE_USER = 100
 
 Ask = Callable[[AttemptId, int, int, bool], None]
 
@@ -25,25 +28,35 @@ class LogRelay:
         self._feeds: dict[str, dict[AttemptId, Feed]] = {}
         self._numbers = _numbers()
         self.readers = 0
+        self._readers_of = Counter[str]()
 
     @contextmanager
-    def reader(self) -> Iterator[None]:
-        """Count a reader.
+    def reader(self, user_id: str) -> Iterator[None]:
+        """Count a reader of this user's tasks, or with an empty name of everyone's.
 
         Raises
         ------
         LimitReachedError
-            When there are too many.
+            When there are too many, in all or of this user's.
         """
         if self.readers >= MAX_READERS:
             raise LimitReachedError(
                 f"{self.readers} readers of output are connected; at most {MAX_READERS} are allowed"
             )
+        if user_id and self._readers_of[user_id] >= MAX_READERS_OF_ONE_USER:
+            raise LimitReachedError(
+                f"{self._readers_of[user_id]} readers of {user_id}'s output are connected; at most "
+                f"{MAX_READERS_OF_ONE_USER} are allowed"
+            )
         self.readers += 1
+        self._readers_of[user_id] += 1
         try:
             yield
         finally:
             self.readers -= 1
+            self._readers_of[user_id] -= 1
+            if not self._readers_of[user_id]:
+                del self._readers_of[user_id]
 
     @contextmanager
     def feed(self, worker_id: str, attempt: AttemptId, wake: asyncio.Event) -> Iterator[Feed]:

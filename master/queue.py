@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from heapq import heapify, heappop, heappush, merge
+from heapq import heapify, heappop, heappush
 
 from master.jobs import STARVING_S, STARVING_TAUS, Job, Standing
 
@@ -214,8 +214,8 @@ class TaskQueue:
         Costs a look at every group, and then at what is read. Nothing may change meanwhile.
         """
         for place, standing in enumerate((Standing.HOPEFUL, Standing.HOPELESS)):
-            heaps = (g.hopeless if place else g.hopeful for g in self.groups.values())
-            for at, seq, turn, job in merge(*(_ascending(heap) for heap in heaps if heap)):
+            heaps = [g.hopeless if place else g.hopeful for g in self.groups.values()]
+            for at, seq, turn, job in _ascending([heap for heap in heaps if _top(heap, standing)]):
                 if job.turn == turn and job.standing is standing:
                     yield (place, at, seq), job
         yield from sorted(((2, job.submitted_at, job.seq), job) for job in self.parked)
@@ -251,14 +251,16 @@ def _patience_ends(job: Job) -> float:
     return job.waiting_since + max(STARVING_TAUS * job.spec.tau, STARVING_S)
 
 
-def _ascending(heap: list[Entry]) -> Iterator[Entry]:
-    """A heap's entries in order; what is not read is not sorted."""
-    front = [(heap[0], 0)]
+def _ascending(heaps: list[list[Entry]]) -> Iterator[Entry]:
+    """The entries of several heaps in one order; what is not read is not sorted."""
+    # No two entries are equal in what comes before the job, so nothing behind them is compared.
+    front = [(heap[0], 0, heap) for heap in heaps]
+    heapify(front)
     while front:
-        entry, at = heappop(front)
+        entry, at, heap = heappop(front)
         yield entry
         for child in range(2 * at + 1, min(2 * at + 3, len(heap))):
-            heappush(front, (heap[child], child))
+            heappush(front, (heap[child], child, heap))
 
 
 def _top(heap: list[Entry], standing: Standing) -> Job | None:

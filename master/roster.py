@@ -8,6 +8,8 @@ from enum import Enum
 from heapq import nsmallest
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from master.members import NAMES, Amounts, Member, Members
 
@@ -99,23 +101,26 @@ def _matches(member: Member, query: WorkerQuery) -> bool:
 def _value(members: Members, order: WorkerOrder, sign: float) -> Callable[[Member], float]:
     """By what a worker is sorted, the smallest first."""
     table = members.table
-    if order is WorkerOrder.LOAD:
-        return lambda member: sign * table.view(member.id).load
+    if order in (WorkerOrder.LOAD, WorkerOrder.USED):
+        columns = table.columns()
+        slots = (sign * (columns["load"] if order is WorkerOrder.LOAD else _used(columns))).tolist()
+        return lambda member: slots[table.slot(member.id)]
     if order is WorkerOrder.RUNNING:
         return lambda member: sign * len(member.attempts)
     if order is WorkerOrder.FINISHED:
         return lambda member: sign * member.tasks_finished
     if order is WorkerOrder.MISSED:
         return lambda member: sign * (member.tasks_finished - member.sla_met)
-    if order is WorkerOrder.USED:
-        return lambda member: sign * _used(members, member)
     return lambda member: 0.0
 
 
-def _used(members: Members, member: Member) -> float:
-    view = members.table.view(member.id)
-    left = (view.cpu_avail, view.memory_avail, view.gpu_avail, view.storage_avail)
-    return max((1.0 - a / b for a, b in zip(left, member.totals, strict=True) if b > 0.0), default=0.0)
+def _used(columns: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Per slot the largest used share of a resource."""
+    used = np.zeros_like(columns["load"])
+    for name in NAMES:
+        total, allocated = columns[f"{name}_total"], columns[f"{name}_allocated"]
+        used = np.maximum(used, np.divide(allocated, total, out=np.zeros_like(total), where=total > 0.0))
+    return used
 
 
 def _sums(values: Iterable[float]) -> Amounts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import signal
 import socket
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from master.authentication import Authentication
 from master.cluster import Cluster
 from master.config import ConfigError, MasterConfig, refuse_open_address, split_address
 from master.errors import MasterError, StoppingError, StoreUnavailableError
-from master.interceptors import Errors
+from master.interceptors import Errors, tells_no_hang_up
 from master.learning import Learning
 from master.log_output import configure_logging
 from master.planner import PlannerService
@@ -288,6 +289,7 @@ def run(config: MasterConfig, ready: Callable[[str], None] | None = None) -> Non
                 raise
 
     configure_logging(config.log_level, config.log_format)
+    logging.getLogger("grpc._cython.cygrpc").addFilter(tells_no_hang_up)
     # What lives long here lives very long: with the default thresholds the collector takes 10 to 15 % of a
     # batch submission for looking at the same records again and again.
     gc.freeze()

@@ -14,7 +14,7 @@ from master.records import StoredTask, TaskState
 from master.runner import Master
 from master.store.base import KEPT_VERSIONS, TaskQuery
 from master.task_logs import TaskLogs
-from master.timeline import timeline
+from master.timeline import MOST
 from rtscore import TASK_TYPES, TauStore
 from rtscore.rpc import cluster_pb2, scheduler_pb2, scheduler_pb2_grpc
 
@@ -183,7 +183,8 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
     ) -> scheduler_pb2.Timeline:
         """Throughput, deadlines and waits over time."""
         span = convert_views.timeline_span(request, self._master.clock())
-        return convert_views.timeline(await timeline(self._master.store, *span, by_type=request.by_type))
+        found = await self._master.store.timeline(*span, MOST)
+        return convert_views.timeline(found, by_type=request.by_type)
 
     def _total(self, query: TaskQuery) -> int | None:
         """How many tasks a listing has, where the master knows without counting."""

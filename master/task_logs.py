@@ -53,7 +53,7 @@ class TaskLogs:
         WorkerUnreachableError
             When the task runs and its worker does not answer; a follower waits for one with sessions.
         """
-        with self._relay.reader():
+        with self._relay.reader(request.user_id):
             writer = LogWriter(request, write, self._master.clock)
             if not request.follow:
                 await self._read(request, writer)

@@ -9,6 +9,7 @@ import msgspec
 
 from master.events import Write
 from master.records import AttemptRecord, ParamsVersion, ResultRecord, Snapshot, StoredTask, TaskState
+from master.timeline import Timeline
 
 KEPT_VERSIONS = 50
 """Parameter versions that a store keeps, the newest."""
@@ -97,34 +98,6 @@ class TaskQuery(msgspec.Struct, frozen=True):
         return any(part in text.encode("utf-8", "replace").lower() for text in searched)
 
 
-class TimelineCell(msgspec.Struct, array_like=True):
-    """The tasks of one type in one span of time.
-
-    Attributes
-    ----------
-    bucket : int
-    task_type : str
-    submitted : int
-        All others are of those that completed or failed in it.
-    finished, failed, met, missed : int
-    wait_s, lateness_s : float
-        Sums, in seconds.
-    waits : mapping of bin to number of tasks
-        Of `master.timeline.wait_bin`.
-    """
-
-    bucket: int
-    task_type: str
-    submitted: int = 0
-    finished: int = 0
-    failed: int = 0
-    met: int = 0
-    missed: int = 0
-    wait_s: float = 0.0
-    lateness_s: float = 0.0
-    waits: dict[int, int] = {}
-
-
 class Store(Protocol):
     """Durable state of one master.
 
@@ -210,13 +183,10 @@ class Store(Protocol):
         """
         ...
 
-    async def timeline(
-        self, since: float, until: float, buckets: int, most: int
-    ) -> tuple[float, list[TimelineCell]]:
+    async def timeline(self, since: float, until: float, buckets: int, most: int) -> Timeline:
         """What was submitted and what ended in each of `buckets` equal spans of [since, until), by type.
 
-        At most the `most` newest submissions and as many ends count: the first value is the instant since
-        when all of them do. Cells are in no order. Of commits under way it may see a part.
+        At most the `most` newest submissions and as many ends count. Of commits under way it may see a part.
         """
         ...
 

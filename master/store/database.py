@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,7 +24,7 @@ from master.store.schema import (
     TASK_COLUMNS,
     WORKER_COLUMNS,
 )
-from master.timeline import Tally
+from master.timeline import fold, wait_bin
 
 Part: TypeAlias = tuple[str, list[Row]]
 
@@ -75,13 +76,19 @@ NEWEST_END = (
     " AND completed_at < ? ORDER BY completed_at DESC LIMIT 1 OFFSET ?"
 )
 SUBMITTED = (
-    "SELECT created_at, task_type FROM tasks INDEXED BY tasks_by_status"
-    " WHERE status = ? AND created_at >= ? AND created_at < ?"
+    "SELECT min(CAST((created_at - ?) / ? AS INTEGER), ?) AS bucket, task_type, count(*)"
+    " FROM tasks INDEXED BY tasks_by_status WHERE status = ? AND created_at >= ? AND created_at < ?"
+    " GROUP BY bucket, task_type"
 )
+# A task that never started waited until its end.
 ENDED = (
-    "SELECT completed_at, task_type, status, sla_success, created_at, started_at, deadline"
+    "SELECT min(CAST((completed_at - ?) / ? AS INTEGER), ?) AS bucket, task_type, wait_bin(wait) AS bin,"
+    " count(*), sum(status = 'failed'), sum(ifnull(sla_success, 0)), sum(wait),"
+    " sum(max(0.0, completed_at - deadline))"
+    " FROM (SELECT *, max(0.0, ifnull(nullif(started_at, 0.0), completed_at) - created_at) AS wait"
     " FROM tasks INDEXED BY tasks_by_completion WHERE completed_at > 0"
-    " AND completed_at >= ? AND completed_at < ? AND status IN ('completed', 'failed')"
+    " AND completed_at >= ? AND completed_at < ? AND status IN ('completed', 'failed'))"
+    " GROUP BY bucket, task_type, bin"
 )
 
 _KEYS: dict[str, tuple[str, Callable[[Row], Row], str]] = {
@@ -300,23 +307,23 @@ class Database:
         yield from self._parts("history", HISTORY, (since, until))
 
     def timeline(self, since: float, until: float, buckets: int, most: int) -> Iterator[Part]:
-        """The row (since,), then rows of `TimelineCell`, as of one instant."""
-        tally = Tally(since, until, buckets)
+        """The row (since,) of what counts, then a row of type and rows of `Bucket` for each type."""
+        place = (since, (until - since) / buckets, buckets - 1)
         self._connection.execute("BEGIN")
         try:
             for _, rows in self.list_position(_STATES, "", (until, ""), most):
                 since = max(since, math.nextafter(rows[0][0], math.inf))
             if (end := self._connection.execute(NEWEST_END, (until, most - 1)).fetchone()) is not None:
                 since = max(since, math.nextafter(end[0], math.inf))
-            for state in _STATES:
-                for row in self._connection.execute(SUBMITTED, (state, since, until)):
-                    tally.submitted(*row)
-            for row in self._connection.execute(ENDED, (since, until)):
-                tally.ended(*row)
+            submitted = chain.from_iterable(
+                self._connection.execute(SUBMITTED, (*place, state, since, until)) for state in _STATES
+            )
+            ended = self._connection.execute(ENDED, (*place, since, until))
+            series = fold(submitted, ended, buckets)
         finally:
             self._connection.execute("ROLLBACK")
         yield "since", [(since,)]
-        yield "cells", [astuple(cell) for cell in tally.cells()]
+        yield "series", [(name, list(map(astuple, of_type))) for name, of_type in series.items()]
 
     def newest_since(self, count: int, until: float) -> float:
         """Since when at most `count` outcomes finished before `until`; -inf when there are no more."""
@@ -374,6 +381,8 @@ class Database:
         ):
             self._connection.execute(f"PRAGMA {pragma}")
         self._connection.execute("PRAGMA secure_delete = OFF")
+        # Its own logarithm is left out of some builds of SQLite.
+        self._connection.create_function("wait_bin", 1, wait_bin)
         self._connection.execute("PRAGMA journal_size_limit = 67108864")
 
     def _migrate(self, path: Path) -> None:

@@ -40,7 +40,6 @@ from master.store.base import (
     StoreOpenError,
     StoreUnreachableError,
     TaskQuery,
-    TimelineCell,
 )
 from master.store.choose import without_secrets
 from master.store.mongo_apply import forget_removed
@@ -50,6 +49,7 @@ from master.store.mongo_lease import Lease, brief
 from master.store.mongo_reads import Database, MongoReads
 from master.store.rows import plan
 from master.store.turns import Turns
+from master.timeline import Timeline
 
 T = TypeVar("T")
 
@@ -226,9 +226,7 @@ class MongoStore:
     async def list_position(self, query: TaskQuery, count: int) -> Position | None:
         return await self._read(lambda reads: reads.list_position(query, count), whole=False)
 
-    async def timeline(
-        self, since: float, until: float, buckets: int, most: int
-    ) -> tuple[float, list[TimelineCell]]:
+    async def timeline(self, since: float, until: float, buckets: int, most: int) -> Timeline:
         return await self._read(lambda reads: reads.timeline(since, until, buckets, most), whole=False)
 
     async def attempts(self, task_id: str) -> list[AttemptRecord]:

@@ -6,6 +6,7 @@ a majority, and what an earlier master wrote was by the time that the lease chan
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 from collections.abc import Collection, Mapping
@@ -23,7 +24,7 @@ from master.records import (
     TaskState,
     WorkerRecord,
 )
-from master.store.base import Position, TaskQuery, TimelineCell
+from master.store.base import Position, TaskQuery
 from master.store.mongo_documents import (
     ASSIGNMENTS,
     COMMIT,
@@ -44,7 +45,7 @@ from master.store.mongo_documents import (
     worker_row,
 )
 from master.store.rows import attempt_of, history_of, params_of, result_of, task_of, worker_of
-from master.timeline import BINS_PER_OCTAVE
+from master.timeline import BINS_PER_OCTAVE, Timeline, fold
 
 Database: TypeAlias = AsyncDatabase[Document]
 
@@ -141,9 +142,7 @@ class MongoReads:
             return spec.submitted_at, spec.task_id
         return None
 
-    async def timeline(
-        self, since: float, until: float, buckets: int, most: int
-    ) -> tuple[float, list[TimelineCell]]:
+    async def timeline(self, since: float, until: float, buckets: int, most: int) -> Timeline:
         """What `Store.timeline` says; the server counts, to the millisecond."""
         first = since
         for name in ("created_at", "completed_at"):
@@ -152,24 +151,24 @@ class MongoReads:
                 first = max(first, (int(document[name]) + 1) / 1000.0)
         span = {"$gte": date(first), "$lt": date(until)}
         place = (since, (until - since) / buckets, buckets - 1)
-        submitted = [{"$match": {"created_at": span}}, {"$group": _by("created_at", *place)}]
-        ended = [
-            {"$match": {"completed_at": span, "status": {"$in": statuses(_RAN)}}},
-            {"$group": _by("completed_at", *place, bin=_WAIT_BIN) | _OUTCOMES},
+        submitted = [
+            (*_group_of(group), group["tasks"])
+            async for group in await self._of(TASKS).aggregate(
+                [{"$match": {"created_at": span}}, {"$group": _by("created_at", *place)}],
+                batchSize=_GROUPS_AT_ONCE,
+            )
         ]
-        cells: dict[tuple[int, str], TimelineCell] = {}
-        async for group in await self._of(TASKS).aggregate(submitted, batchSize=_GROUPS_AT_ONCE):
-            _cell(cells, group).submitted += group["tasks"]
-        async for group in await self._of(TASKS).aggregate(ended, batchSize=_GROUPS_AT_ONCE):
-            cell, tasks, met = _cell(cells, group), group["tasks"], group["met"]
-            cell.finished += tasks
-            cell.failed += group["failed"]
-            cell.met += met
-            cell.missed += tasks - met
-            cell.wait_s += group["wait_ms"] / 1000.0
-            cell.lateness_s += group["late_ms"] / 1000.0
-            cell.waits[int(group["_id"]["bin"])] = cell.waits.get(int(group["_id"]["bin"]), 0) + tasks
-        return first, list(cells.values())
+        ran = {"completed_at": span, "status": {"$in": statuses(_RAN)}}
+        ended = [
+            (*_group_of(group), int(group["_id"]["bin"]), *_outcomes_of(group))
+            async for group in await self._of(TASKS).aggregate(
+                [{"$match": ran}, {"$group": _by("completed_at", *place, bin=_WAIT_BIN) | _OUTCOMES}],
+                batchSize=_GROUPS_AT_ONCE,
+            )
+        ]
+        # Of many buckets it takes too long for everyone else.
+        series = await asyncio.to_thread(fold, submitted, ended, buckets)
+        return Timeline(since, until, (until - since) / buckets, first, series)
 
     async def attempts(self, task_id: str) -> list[AttemptRecord]:
         """What `Store.attempts` says."""
@@ -292,9 +291,15 @@ def _by(instant: str, since: float, width_s: float, last: int, **more: Document)
     return {"_id": key, "tasks": {"$sum": 1}}
 
 
-def _cell(cells: dict[tuple[int, str], TimelineCell], group: Document) -> TimelineCell:
-    key = int(group["_id"]["bucket"]), str(group["_id"].get("type", ""))
-    return cells.setdefault(key, TimelineCell(*key, waits={}))
+def _group_of(group: Document) -> tuple[int, str]:
+    return int(group["_id"]["bucket"]), str(group["_id"].get("type", ""))
+
+
+def _outcomes_of(group: Document) -> tuple[int, int, int, float, float]:
+    return (
+        *(group["tasks"], group["failed"], group["met"]),
+        *(group["wait_ms"] / 1000.0, group["late_ms"] / 1000.0),
+    )
 
 
 def _before(seconds: float, task_id: str) -> list[Document]:

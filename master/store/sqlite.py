@@ -28,9 +28,10 @@ from typing import Any
 from master.errors import StoreUnavailableError
 from master.events import Write
 from master.records import AttemptRecord, ParamsVersion, ResultRecord, Snapshot, StoredTask, TaskState
-from master.store.base import Position, StoreInUseError, StoreOpenError, TaskQuery, TimelineCell
+from master.store.base import Position, StoreInUseError, StoreOpenError, TaskQuery
 from master.store.channel import Channel
 from master.store.rows import attempt_of, history_of, params_of, plan, result_of, task_of, worker_of
+from master.timeline import Bucket, Timeline
 
 LOCK_WAIT_S = 5.0
 """How long a killed master's processes are given to end their last commit."""
@@ -128,11 +129,10 @@ class SqliteStore:
         rows = await self._rows("list_position", *arguments, channel=self._searcher)
         return tuple(rows[0]) if rows else None
 
-    async def timeline(
-        self, since: float, until: float, buckets: int, most: int
-    ) -> tuple[float, list[TimelineCell]]:
+    async def timeline(self, since: float, until: float, buckets: int, most: int) -> Timeline:
         (first,), *rows = await self._rows("timeline", since, until, buckets, most, channel=self._searcher)
-        return first, [TimelineCell(*row) for row in rows]
+        series = {name: [Bucket(*bucket) for bucket in of_type] for name, of_type in rows}
+        return Timeline(since, until, (until - since) / buckets, first, series)
 
     async def attempts(self, task_id: str) -> list[AttemptRecord]:
         return [attempt_of(row) for row in await self._rows("attempts", task_id)]

@@ -1420,7 +1420,7 @@ class TimelineRequest(_message.Message):
     buckets: _builtins.int
     """Of equal length, at most 500; 0: 60."""
     by_type: _builtins.bool
-    """A series for each task type, too."""
+    """A series for each task type that occurs, too."""
     def __init__(
         self,
         *,

@@ -272,7 +272,7 @@ async def test_an_unexpected_exception_tells_the_client_nothing_and_the_log_ever
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     async with serving(config(tmp_path)) as (server, stub):
-        monkeypatch.setattr(server.master.cluster, "workers", lambda: 1 / 0)
+        monkeypatch.setattr(server.master.cluster, "worker_page", lambda query: 1 / 0)
         error = await refusal(stub.ListWorkers(scheduler_pb2.ListWorkersRequest()))
         assert error.code() is grpc.StatusCode.INTERNAL
         assert "division" not in error.details()

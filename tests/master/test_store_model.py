@@ -136,9 +136,9 @@ class Model:
         found = [
             task
             for task in sorted(self.tasks.values(), key=_page_key, reverse=True)
-            if (not query.states or task.status.state in query.states)
-            and (not query.user_id or task.spec.submission.user_id == query.user_id)
+            if query.matches(task)
             and (query.after is None or _page_key(task) < query.after)
+            and (query.until is None or _page_key(task) >= query.until)
         ]
         return found[: max(0, query.limit)]
 
@@ -246,6 +246,11 @@ queries = st.builds(
     user_id=users,
     limit=st.integers(-1, 5),
     after=st.none() | st.tuples(instants, ids),
+    worker_id=st.just("") | texts.filter(lambda text: "\0" not in text),
+    task_type=st.just("") | texts.filter(lambda text: "\0" not in text),
+    text=st.sampled_from(["", "", "a", "B", "z", "Ali", ".", "%"]),
+    sla_success=st.none() | st.booleans(),
+    until=st.none() | st.tuples(instants, ids),
 )
 
 

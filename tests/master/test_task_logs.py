@@ -390,6 +390,26 @@ async def test_readers_beyond_the_limit_are_refused(tmp_path: Any, monkeypatch: 
         await until(lambda: server.sessions.logs.readers == 0)
 
 
+async def test_one_user_cannot_take_the_room_of_all_readers(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(master.log_relay, "MAX_READERS_OF_ONE_USER", 2)
+    async with running(tmp_path) as (server, stub, _worker, _task):
+        readers = [following(stub, user_id="ann") for _ in range(2)]
+        await until(lambda: server.sessions.logs.readers == 2)
+        error = await refusal(following(stub, user_id="ann").reading)
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "ann" in error.details()
+        readers += [following(stub, user_id="bob"), following(stub)]
+        await until(lambda: server.sessions.logs.readers == 4)
+        readers.pop(0).hang_up()
+        await until(lambda: server.sessions.logs.readers == 3)
+        readers.append(following(stub, user_id="ann"))
+        await until(lambda: server.sessions.logs.readers == 4)
+        for reader in readers:
+            reader.hang_up()
+
+
 async def test_followers_are_told_when_the_master_stops(tmp_path: Any) -> None:
     async with running(tmp_path) as (server, stub, _worker, _task):
         reader = following(stub)
