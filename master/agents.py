@@ -136,7 +136,13 @@ class _Agent:
                     cluster_pb2.TaskID(task_id=attempt.task_id), timeout=CALL_TIMEOUT_S
                 )
             except grpc.aio.AioRpcError as error:
-                log.warning("cancellation not delivered", worker=self.worker_id, error=self._sentence(error))
+                log.warning(
+                    "cancellation not delivered",
+                    task_id=attempt.task_id,
+                    attempt=attempt.attempt,
+                    worker_id=self.worker_id,
+                    error=self._sentence(error),
+                )
                 await asyncio.sleep(CANCEL_PAUSE_S * 2.0**attempt_number)
                 continue
             # What has no number the agent named and the core did not know: there is nothing to end, and the
@@ -151,7 +157,13 @@ class _Agent:
         try:
             self._master.post(event)
         except MasterError as error:
-            log.warning("event refused", worker=self.worker_id, error=str(error))
+            log.warning(
+                "event refused",
+                task_id=event.attempt.task_id,
+                attempt=event.attempt.attempt,
+                worker_id=self.worker_id,
+                error=str(error),
+            )
 
     def _sentence(self, error: grpc.aio.AioRpcError) -> str:
         code, details = error.code().name, error.details()
@@ -210,6 +222,7 @@ class Agents(cluster_pb2_grpc.MasterWorkerServicer):
             return cluster_pb2.RegisterAck(success=False, message=str(error))
         self._link(worker)
         await self._master.durable()
+        log.info("worker registered", worker_id=worker.worker_id, address=worker.address)
         return cluster_pb2.RegisterAck(success=True, message=f"registered {worker.worker_id}")
 
     async def SendHeartbeat(

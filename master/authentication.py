@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 import grpc
 
 from master.access import CALLER, Identity
+from master.calls import CALL, Call
 from master.errors import PermissionDeniedError, UnauthenticatedError
 from master.interceptors import Handler, refusing
 from master.permissions import NEEDED, OPEN
@@ -34,6 +35,8 @@ class Authentication(grpc.aio.ServerInterceptor):
     ) -> Handler | None:
         """The method's handler, or one that refuses."""
         # gRPC runs interceptors and handler as one task, so what is set here holds for this call alone.
+        call = Call(handler_call_details.method, handler_call_details.invocation_metadata)
+        CALL.set(call)
         if self._tokens is None:
             CALLER.set(self._anyone)
             return await continuation(handler_call_details)
@@ -47,6 +50,7 @@ class Authentication(grpc.aio.ServerInterceptor):
             return handler
         try:
             caller = identify(self._tokens, handler_call_details.invocation_metadata)
+            call.caller = caller.name
             if needed is None or caller.role not in needed:
                 allowed = " or ".join(sorted(needed or ())) or "of nobody"
                 raise PermissionDeniedError(

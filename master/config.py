@@ -32,7 +32,8 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True):
     `ga_epoch_interval_s` (0: never) parameters are learned from what finished in the last `train_window_s`;
     the other `ga_` settings are the genetic algorithm's. `tls_cert` and `tls_key` are the PEM files of an
     encrypted port, with `client_ca` for clients that show a certificate of these authorities only. `tokens`
-    is the file that `master.tokens` reads; empty: nobody is asked for one.
+    is the file that `master.tokens` reads; empty: nobody is asked for one. At `log_level` "debug" the risks
+    behind a decision are logged for the share `log_risk_sample` of the tasks.
     """
 
     listen: str = "127.0.0.1:7070"
@@ -61,6 +62,7 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True):
     insecure: bool = False
     log_level: str = "info"
     log_format: str = "console"
+    log_risk_sample: float = 0.01
 
 
 _UNITS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -175,6 +177,7 @@ _SETTINGS: tuple[tuple[str, str, Callable[[object], Any]], ...] = (
     ("insecure", "RTS_INSECURE", _flag),
     ("log_level", "RTS_LOG_LEVEL", _one_of("debug", "info", "warning", "error")),
     ("log_format", "RTS_LOG_FORMAT", _one_of("console", "json")),
+    ("log_risk_sample", "RTS_LOG_RISK_SAMPLE", _within(float, 0, 1)),
 )
 
 

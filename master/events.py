@@ -276,4 +276,11 @@ class TaskChanged(msgspec.Struct, frozen=True):
     status: TaskStatus
 
 
-Effect = Write | Assign | CancelAttempt | Recorded | TaskChanged
+class WorkerHeard(msgspec.Struct, frozen=True):
+    """A worker fell silent (False), or is heard again; for whoever wants to know."""
+
+    worker_id: str
+    heard: bool
+
+
+Effect = Write | Assign | CancelAttempt | Recorded | TaskChanged | WorkerHeard

@@ -15,6 +15,7 @@ from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
+from master.calls import CALL
 from master.errors import (
     InvalidRequestError,
     LimitReachedError,
@@ -111,7 +112,9 @@ async def _refuse(context: Context, error: Exception, method: str) -> NoReturn:
         # What gRPC raises from a write amid which the other side hung up.
         raise asyncio.CancelledError from None
     log.error("request failed", method=method, exc_info=error)
-    await _abort(context, grpc.StatusCode.INTERNAL, "internal error; the master's log says more")
+    call = CALL.get()
+    under = "" if call is None else f" under request_id {call.request_id}"
+    await _abort(context, grpc.StatusCode.INTERNAL, f"internal error; the master's log says more{under}")
 
 
 def tells_no_hang_up(record: logging.LogRecord) -> bool:

@@ -17,6 +17,7 @@ from master.events import (
     RegisterWorker,
     RemoveWorker,
     Tick,
+    WorkerHeard,
     WorkerLeft,
     WorkerSilent,
     WorkerStopping,
@@ -101,6 +102,8 @@ class Liveness:
     def heartbeat(self, event: Heartbeat, now: float, effects: list[Effect]) -> None:
         """A worker says how busy it is and, perhaps, what it runs."""
         member = self._known(event.worker_id)
+        if not member.active:
+            effects.append(WorkerHeard(member.id, True))
         self._hear(member, now)
         self._members.set_usages(member, event.cpu_usage, event.memory_usage, event.gpu_usage)
         if event.live is None:
@@ -166,6 +169,7 @@ class Liveness:
             if silent >= self._silent_s and member.active:
                 self._reservations.vacate(member)
                 self._members.set_active(member, False)
+                effects.append(WorkerHeard(member.id, False))
         for attempt in list(self._awaited):
             if attempt.claim_by is None or attempt.job.attempt is not attempt:
                 del self._awaited[attempt]

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+import threading
 from contextlib import suppress
-from typing import TextIO, cast
+from types import TracebackType
+from typing import Any, TextIO, cast
 
+import msgspec
 import structlog
+
+from master.calls import add_call
+
+log = structlog.get_logger(__name__)
 
 
 class _Lossy:
@@ -26,33 +34,53 @@ class _Lossy:
             self._stream.flush()
 
 
+class _Named(structlog.PrintLogger):
+    """Prints a line, and knows which module's it is."""
+
+    def __init__(self, file: TextIO, name: str) -> None:
+        super().__init__(file)
+        self.name = name
+
+
 def configure_logging(level: str, style: str) -> None:
     """Send every log line of this process to stderr.
+
+    Libraries log from "info" on, whatever the level: the MongoDB driver's debugging lines would show what
+    users submitted.
 
     Parameters
     ----------
     level : {"debug", "info", "warning", "error"}
     style : {"console", "json"}
+        With "json" each line is one object, also a warning of Python's, and the exception that ends the
+        process.
     """
     stderr = cast(TextIO, _Lossy(sys.stderr))
+    least = logging.getLevelNamesMapping()[level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_call,
+        structlog.stdlib.add_logger_name,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: structlog.typing.Processor
     if style == "json":
         shared.append(structlog.processors.format_exc_info)
-        renderer = structlog.processors.JSONRenderer()
+        renderer = structlog.processors.JSONRenderer(serializer=_to_json)
+        sys.excepthook = _log_uncaught
+        threading.excepthook = _log_uncaught_in_thread
+        sys.unraisablehook = _log_unraisable
     else:
+        shared.append(_printable)
         # Rich tracebacks print local variables, among them what users submitted.
         renderer = structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
     structlog.configure(
         processors=[*shared, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(least),
+        logger_factory=lambda name="rts": _Named(stderr, name),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(stderr)
@@ -62,4 +90,39 @@ def configure_logging(level: str, style: str) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.basicConfig(level=max(least, logging.INFO), handlers=[handler], force=True)
+    logging.captureWarnings(True)
+
+
+def _to_json(line: dict[str, Any], **_: Any) -> str:
+    try:
+        # Infinity and NaN, which a risk may be, become null; the standard library would write no JSON.
+        return msgspec.json.encode(line, enc_hook=repr).decode()
+    except (ValueError, OverflowError):
+        # The name of a file may be no UTF-8, a number may have any size.
+        text = json.dumps(line, default=repr)
+        return json.dumps(json.loads(text, parse_constant=lambda _: None))
+
+
+def _printable(logger: Any, method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Escape what would drive a terminal, or look like another line: names come from others."""
+    for key, value in line.items():
+        if isinstance(value, str) and not value.isprintable() and key not in ("exception", "stack"):
+            line[key] = value.encode("unicode_escape").decode()
+    return line
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if not issubclass(kind, KeyboardInterrupt):
+        log.critical("ended by an error", exc_info=(kind, error, trace))
+
+
+def _log_uncaught_in_thread(of: threading.ExceptHookArgs) -> None:
+    if of.exc_value is not None and not issubclass(of.exc_type, SystemExit):
+        trace = (of.exc_type, of.exc_value, of.exc_traceback)
+        log.error("a thread ended by an error", exc_info=trace)
+
+
+def _log_unraisable(of: sys.UnraisableHookArgs) -> None:
+    if of.exc_value is not None:
+        log.error("error ignored", exc_info=(of.exc_type, of.exc_value, of.exc_traceback))

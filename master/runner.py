@@ -27,6 +27,7 @@ from master.events import (
     CancelAttempt,
     Drain,
     Effect,
+    EndAttempt,
     Event,
     Place,
     Recorded,
@@ -35,6 +36,7 @@ from master.events import (
     Submit,
     TaskChanged,
     Tick,
+    WorkerHeard,
     Write,
 )
 from master.journal import Journal
@@ -353,6 +355,10 @@ class Master:
         """Place nothing new on a worker, or take that back."""
         self._require_store()
         await self.apply(Drain(worker_id, drain))
+        if drain:
+            log.info("worker drained", worker_id=worker_id)
+        else:
+            log.info("worker takes tasks again", worker_id=worker_id)
 
     # ---- reads ----
 
@@ -433,8 +439,14 @@ class Master:
         elif isinstance(effect, Recorded):
             if (link := self.links.get(effect.worker_id)) is not None:
                 link.recorded(effect.attempt)
-        elif isinstance(effect, CancelAttempt) and (link := self.links.get(effect.worker_id)) is not None:
-            link.cancel(effect.attempt)
+        elif isinstance(effect, CancelAttempt):
+            if (link := self.links.get(effect.worker_id)) is not None:
+                link.cancel(effect.attempt)
+        elif isinstance(effect, WorkerHeard):
+            if effect.heard:
+                log.info("worker heard again", worker_id=effect.worker_id)
+            else:
+                log.warning("worker silent", worker_id=effect.worker_id)
 
     def _assign(self, effect: Assign) -> None:
         task = self.cluster.task(effect.spec.task_id)
@@ -451,9 +463,16 @@ class Master:
     async def _ticks(self) -> None:
         while True:
             await asyncio.sleep(self._tick_s)
+            attempts = 0
             for effect in self.post(Tick()):
-                if isinstance(effect, RemoveWorker) and (link := self.links.pop(effect.worker_id, None)):
-                    link.lost()
+                if isinstance(effect, EndAttempt):
+                    attempts += 1
+                elif isinstance(effect, RemoveWorker):
+                    log.warning("worker lost", worker_id=effect.worker_id, attempts=attempts)
+                    attempts = 0
+                    if (link := self.links.pop(effect.worker_id, None)) is not None:
+                        link.lost()
+            self.scheduler.fallback_log.flush()
 
 
 def _position(task: StoredTask) -> Position:

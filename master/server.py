@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from master.agents import Agents
 from master.authentication import Authentication
 from master.cluster import Cluster
 from master.config import ConfigError, MasterConfig, refuse_open_address, split_address
+from master.decision_log import ToldCluster, ToldScheduler
 from master.errors import MasterError, StoppingError, StoreUnavailableError
 from master.interceptors import Errors, tells_no_hang_up
 from master.learning import Learning
@@ -96,9 +98,10 @@ class MasterServer:
         policy = RTSScheduler(table) if config.scheduler == "rts" else RoundRobinScheduler(table)
         scheduler = TimedScheduler(policy)
         tau = InMemoryTauStore()
-        cluster = Cluster(
+        debug = config.log_level == "debug"
+        cluster = (ToldCluster if debug else Cluster)(
             table,
-            scheduler,
+            ToldScheduler(scheduler, config.log_risk_sample) if debug else scheduler,
             tau,
             sla_multiplier=config.sla_multiplier,
             max_attempts=config.max_attempts,
@@ -290,6 +293,8 @@ def run(config: MasterConfig, ready: Callable[[str], None] | None = None) -> Non
 
     configure_logging(config.log_level, config.log_format)
     logging.getLogger("grpc._cython.cygrpc").addFilter(tells_no_hang_up)
+    # Children log as we do.
+    os.environ |= {"RTS_LOG_LEVEL": config.log_level, "RTS_LOG_FORMAT": config.log_format}
     # What lives long here lives very long: with the default thresholds the collector takes 10 to 15 % of a
     # batch submission for looking at the same records again and again.
     gc.freeze()

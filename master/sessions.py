@@ -211,7 +211,7 @@ class Sessions(scheduler_pb2_grpc.WorkerServiceServicer):
             raise
         session.welcome(self._master_id, self._heartbeat_interval_s)
         self.logs.connected(worker.worker_id, session.read_log)
-        log.info("worker connected", worker=worker.worker_id, live=len(hello.live))
+        log.info("worker connected", worker_id=worker.worker_id, live=len(hello.live))
         return session
 
     def _refuse_twin(self, old: _Session, instance: str) -> None:
@@ -257,6 +257,7 @@ class Sessions(scheduler_pb2_grpc.WorkerServiceServicer):
         if update.draining and not session.draining:
             session.draining = True
             post(WorkerStopping(worker_id))
+            log.info("worker stopping", worker_id=worker_id)
         for started in update.started:
             post(convert.started(worker_id, started))
         for result in update.finished:
@@ -278,7 +279,7 @@ class Sessions(scheduler_pb2_grpc.WorkerServiceServicer):
         del self._sessions[worker_id]
         if self._master.links.get(worker_id) is session:
             del self._master.links[worker_id]
-        log.info("worker disconnected", worker=worker_id, left=session.left)
+        log.info("worker disconnected", worker_id=worker_id, left=session.left)
         if session.left:
             return
         try:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from master.fallback_log import FallbackLog
 from rtscore import Decision, Scheduler, Source, Task
 
 WINDOW = 10_000
@@ -26,10 +27,16 @@ class TimedScheduler:
     """Passes everything on to `inner` and times `select_worker`.
 
     A fallback is a decision that a scheduler other than the round-robin one left to round-robin.
+
+    Attributes
+    ----------
+    fallback_log : FallbackLog
+        What warns of them.
     """
 
     def __init__(self, inner: Scheduler) -> None:
         self._inner = inner
+        self.fallback_log = FallbackLog()
         self._select = inner.select_worker
         # With round-robin chosen as the scheduler its decisions are no fallbacks.
         self._counts_fallbacks = inner.name != "round-robin"
@@ -50,6 +57,7 @@ class TimedScheduler:
         self._decisions += 1
         if decision.source is Source.ROUND_ROBIN and self._counts_fallbacks:
             self._fallbacks += 1
+            self.fallback_log.add(task.id, decision.worker_id)
         return decision
 
     def reset(self) -> None:

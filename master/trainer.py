@@ -14,7 +14,6 @@ import os
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from queue import SimpleQueue
 from typing import Any, BinaryIO
@@ -30,6 +29,7 @@ from aod.model import runtime_model
 from aod.replay import Replayer
 from aod.theta import train_theta
 from aod.workloads import make_machines, make_workload
+from master.children import tell_end
 from master.epochs import (
     ComparisonReply,
     ComparisonRequest,
@@ -235,8 +235,8 @@ def main() -> None:
                 say(answer(line, lambda generation: say(_progress(generation))))
         except BrokenPipeError:
             pass
-        except BaseException:
-            traceback.print_exc()
+        except BaseException as error:
+            tell_end(error)
         finally:
             # An ordinary exit would wait for the lock of the stream that the other thread reads.
             os._exit(1)

@@ -98,6 +98,11 @@ class Explanation(Sequence[WorkerTerms]):
         except ValueError:
             raise KeyError(worker_id) from None
 
+    @property
+    def feasible(self) -> int:
+        """How many workers have room for the task."""
+        return int(self._terms.feasible.sum())
+
     def ranking(self, limit: int | None = None) -> list[WorkerTerms]:
         """Return the candidates, least risk first, equal risks by slot; at most `limit` of them."""
         candidate = self._terms.feasible & np.isfinite(self._terms.risk)

@@ -98,6 +98,7 @@ class Agent:
 
     async def run(self) -> None:
         """Run until `stop` or cancellation; as the module's `run`, except that no signal is handled."""
+        structlog.contextvars.bind_contextvars(worker_id=self._config.worker_id)
         lock = _lock(self._directory)
         try:
             await self._prepare()
@@ -218,7 +219,7 @@ class Agent:
         self._link = MasterLink(
             config.masters, self, self._outgoing, config.heartbeat_interval_s, config.credentials
         )
-        _log.info("worker agent starts", worker_id=config.worker_id, **self._totals._asdict())
+        _log.info("worker agent starts", **self._totals._asdict())
 
     async def _sweep_forever(self) -> None:
         while True:

@@ -147,6 +147,7 @@ class Attempts:
 
     async def _run(self, attempt: _Attempt) -> None:
         key = attempt.assignment.key
+        structlog.contextvars.bind_contextvars(task_id=key.task_id, attempt=key.attempt)
         try:
             # A task of its own: to fetch an image takes long, and a stop must not wait for it.
             start = self._executor(attempt.assignment).start(attempt.assignment)
@@ -170,6 +171,7 @@ class Attempts:
             if attempt.cancelled or attempt.given_up:
                 attempt.stop()
             self._outgoing.started(key, execution.started_at)
+            _log.debug("command started")
             outcome = await execution.wait()
         finally:
             # Before the result is on disk: what it held is free, and from here on it is in the outbox.
@@ -178,6 +180,13 @@ class Attempts:
             self._reads.forget(key)
             return
         self._reads.ended(key)
+        _log.debug(
+            "command ended",
+            success=outcome.success,
+            exit_code=outcome.exit_code,
+            runtime_s=outcome.runtime_s,
+            reason=outcome.reason,
+        )
         result = from_outcome(self._worker_id, key, outcome)
         await self._outbox.put(result)
         # A session that began meanwhile may have sent it, and the answer may be here.

@@ -39,7 +39,7 @@ def container_executor(config: WorkerConfig, directory: Path) -> Executor | None
             reason = f"{error}; pip install 'rtscore[container]' brings it"
         if config.container_host:
             raise NoEngineError(f"container_host {host}: {reason}") from None
-        _log.warning("no containers: the engine of DOCKER_HOST is not used", host=host, reason=reason)
+        _log.warning("no containers: the engine of DOCKER_HOST is not used", host=_shown(host), reason=reason)
         return None
     return executor
 
@@ -50,7 +50,7 @@ def _executor(host: str, config: WorkerConfig, directory: Path) -> Executor:
     from worker.executors.engine import Engine
 
     engine = Engine(host)
-    _log.info("containers run here", engine=host, network=config.container_network)
+    _log.info("containers run here", engine=_shown(host), network=config.container_network)
     return ContainerExecutor(
         engine,
         config.worker_id,
@@ -60,3 +60,9 @@ def _executor(host: str, config: WorkerConfig, directory: Path) -> Executor:
         network=config.container_network,
         pull=config.container_pull,
     )
+
+
+def _shown(host: str) -> str:
+    """An engine's address without a user and password."""
+    scheme, colon, rest = host.partition("://")
+    return f"{scheme}{colon}{rest.rpartition('@')[2]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import random
 import time
 from typing import Protocol
@@ -159,8 +160,13 @@ class MasterLink:
             self._disconnected.set()
             # Whoever is in office must not wait longer for us because somebody else stands by.
             delay = self._backoff.next_delay(ended.refused) / len(self._masters)
-            level = _log.error if ended.refused else _log.warning
-            level("no session", master=address, reason=str(ended), retry_in_s=round(delay, 2))
+            _log.log(
+                logging.ERROR if ended.refused else logging.WARNING,
+                "no session",
+                master=address,
+                reason=str(ended),
+                retry_in_s=round(delay, 2),
+            )
             try:
                 async with asyncio.timeout(delay):
                     await self._leaving.wait()

@@ -101,10 +101,13 @@ def credentials(ca: str, cert: str, key: str, token_file: str) -> Credentials:
         raise CommandError(f"{error}.") from None
 
 
-def quiet_grpc() -> None:
-    """Before the first import of gRPC: keep its own lines about failed handshakes from the terminal."""
+def quiet_grpc(least: str = "ERROR") -> None:
+    """Before the first import of gRPC: keep its own lines, say about failed handshakes, from stderr.
+
+    `least` is what it still writes; "NONE" where every line must be ours. GRPC_VERBOSITY has the last word.
+    """
     if "GRPC_VERBOSITY" not in os.environ:
-        os.environ["GRPC_VERBOSITY"] = "ERROR"
+        os.environ["GRPC_VERBOSITY"] = least
         import grpc  # noqa: F401
 
         # It has been read, and tasks of a worker have nothing to do with it.

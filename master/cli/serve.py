@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +20,10 @@ from master.cli.connect import (
     quiet_grpc,
 )
 from master.cli.failure import CommandError, Exit
+
+if TYPE_CHECKING:
+    from master.config import MasterConfig
+    from worker.config import WorkerConfig
 
 MASTER_EPILOG = """\b
 Examples:
@@ -164,14 +170,20 @@ def master(
     log_format: Annotated[
         str | None, typer.Option(metavar="FORMAT", help="[RTS_LOG_FORMAT, console] console or json.")
     ] = None,
+    log_risk_sample: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="[RTS_LOG_RISK_SAMPLE, 0.01] At level debug, the share of tasks whose risks are logged.",
+        ),
+    ] = None,
 ) -> None:
     """Run a master.
 
     It ends on SIGTERM or Ctrl-C, gracefully. What it has acknowledged survives any other end too.
     """
+    quiet_grpc("NONE")
     from master.config import ConfigError, load_config
-    from master.server import run
-    from master.store.base import StoreConflictError, StoreOpenError, StoreSupersededError
 
     flags = {
         "listen": listen,
@@ -200,9 +212,23 @@ def master(
         "insecure": insecure,
         "log_level": log_level,
         "log_format": log_format,
+        "log_risk_sample": log_risk_sample,
     }
     try:
-        run(load_config(flags, file=config))
+        settings = load_config(flags, file=config)
+    except ConfigError as error:
+        raise CommandError(f"{error}.") from None
+    with _said_in_log(settings.log_format):
+        _serve(settings)
+
+
+def _serve(settings: MasterConfig) -> None:
+    from master.config import ConfigError
+    from master.server import run
+    from master.store.base import StoreConflictError, StoreOpenError, StoreSupersededError
+
+    try:
+        run(settings)
     except ConfigError as error:
         raise CommandError(f"{error}.") from None
     except StoreOpenError as error:
@@ -280,36 +306,42 @@ def worker(
     It takes tasks from the master and runs them here, through restarts of the master. SIGTERM or Ctrl-C ends
     it: running tasks have --drain-timeout to finish; again, and they are ended at once and given back.
     """
-    import asyncio
     import socket
 
-    quiet_grpc()
+    quiet_grpc("NONE")
     from master.log_output import configure_logging
-    from worker.agent import WorkDirInUseError, run
     from worker.config import WorkerConfig
-    from worker.containers import NoEngineError
 
     configure_logging(log_level, log_format)
+    with _said_in_log(log_format):
+        try:
+            config = WorkerConfig(
+                masters=tuple(each.strip() for one in master or (DEFAULT_MASTER,) for each in one.split(",")),
+                worker_id=worker_id or socket.gethostname(),
+                cpu=cpu,
+                memory=memory,
+                gpu=gpu,
+                storage=storage,
+                drain_timeout_s=drain_timeout,
+                work_dir=str(work_dir or ""),
+                credentials=credentials(ca, cert, key, token_file),
+                container_host=container_socket,
+                container_network=container_network,
+                container_pull=container_pull,
+            )
+            for address in config.masters:
+                config.credentials.check(address)
+        except ValueError as error:
+            raise CommandError(f"{error}.") from None
+        _work(config)
 
-    try:
-        config = WorkerConfig(
-            masters=tuple(each.strip() for one in master or (DEFAULT_MASTER,) for each in one.split(",")),
-            worker_id=worker_id or socket.gethostname(),
-            cpu=cpu,
-            memory=memory,
-            gpu=gpu,
-            storage=storage,
-            drain_timeout_s=drain_timeout,
-            work_dir=str(work_dir or ""),
-            credentials=credentials(ca, cert, key, token_file),
-            container_host=container_socket,
-            container_network=container_network,
-            container_pull=container_pull,
-        )
-        for address in config.masters:
-            config.credentials.check(address)
-    except ValueError as error:
-        raise CommandError(f"{error}.") from None
+
+def _work(config: WorkerConfig) -> None:
+    import asyncio
+
+    from worker.agent import WorkDirInUseError, run
+    from worker.containers import NoEngineError
+
     try:
         asyncio.run(run(config))
     except WorkDirInUseError as error:
@@ -324,3 +356,17 @@ def worker(
         raise CommandError(
             f"The worker's directory cannot be used: {error}. Name another with --work-dir."
         ) from None
+
+
+@contextmanager
+def _said_in_log(log_format: str) -> Iterator[None]:
+    """Where the log is JSON, the sentence that ends the process is a line of it."""
+    try:
+        yield
+    except CommandError as error:
+        if log_format != "json":
+            raise
+        import structlog
+
+        structlog.get_logger(__name__).critical("cannot go on", reason=str(error))
+        raise typer.Exit(error.code) from None

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from master.children import tell_end
 from master.store.base import StoreConflictError, StoreOpenError
 from master.store.database import Database, Part
 
@@ -80,6 +81,9 @@ def main() -> None:
     try:
         serve(socket.socket(fileno=int(descriptor)), role, Path(path))
     except (BrokenPipeError, ConnectionResetError):
+        sys.exit(1)
+    except Exception as error:
+        tell_end(error)
         sys.exit(1)
 
 

@@ -1,18 +1,31 @@
-"""A protected cluster through its processes: certificates, tokens, users, and what is nowhere to be read."""
+"""A protected cluster by its processes: certificates, tokens, users, logs; what is nowhere to be read."""
 
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
+import grpc
 import psutil
 import pytest
 from rts_processes import RTS, Rts, call, environment, free_port, running, until
 
+from rtscore.rpc import scheduler_pb2, scheduler_pb2_grpc
+
 TOKENS = {name: f"{name}-token-of-an-end-to-end-test" for name in ("alice", "bob", "root", "crew")}
+# What is in the command of a task, in the environment of master and worker, in a header of a call.
+SECRETS = {where: f"{where}-secret-of-an-end-to-end-test" for where in ("command", "environment", "metadata")}
+TELLING = {
+    "RTS_LOG_LEVEL": "debug",
+    "RTS_LOG_FORMAT": "json",
+    "RTS_LOG_RISK_SAMPLE": "1",
+    "DB_PASSWORD": SECRETS["environment"],
+}
 ROLES = {"alice": "submit", "bob": "submit", "root": "admin", "crew": "worker"}
 
 
@@ -50,6 +63,22 @@ class Cluster:
         assert "Traceback" not in done.stderr
         return done
 
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        """What a process has logged so far."""
+        text = (self.directory / f"{name}.log").read_text()
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+    def refused(self, *metadata: tuple[str, str]) -> grpc.RpcError:
+        """The answer to a call with this metadata that the master does not take."""
+        ca, key, cert = (Path(self.file(name)).read_bytes() for name in ("ca", "alice-key", "alice"))
+        with grpc.secure_channel(self.address, grpc.ssl_channel_credentials(ca, key, cert)) as channel:
+            stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.DrainWorker(
+                    scheduler_pb2.DrainWorkerRequest(worker_id="w1"), metadata=metadata, timeout=20
+                )
+        return caught.value
+
     def submit(self, user: str, command: str) -> str:
         done = self.rts(user, "submit", command)
         assert done.returncode == 0, done.stderr
@@ -79,6 +108,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             *("master", "--listen", cluster.address, "--store", str(directory / "m.db")),
             *("--tls-cert", cluster.file("server"), "--tls-key", cluster.file("server-key")),
             *("--client-ca", cluster.file("ca"), "--tokens", str(tokens)),
+            **TELLING,
         ),
         worker(cluster, "w1", "w1"),
     ):
@@ -92,6 +122,7 @@ def worker(cluster: Cluster, worker_id: str, certificate: str) -> AbstractContex
         *("worker", "--id", worker_id, *cluster.shows(certificate), "--cpu", "4", "--memory", "4"),
         *("--work-dir", str(cluster.directory / worker_id), "--drain-timeout", "0"),
         RTS_TOKEN=TOKENS["crew"],
+        **TELLING,
     )
 
 
@@ -164,19 +195,92 @@ def test_a_worker_under_anothers_name_is_refused_and_says_so(cluster: Cluster) -
     assert "w3" not in cluster.rts("root", "workers").stdout
 
 
-def test_a_token_is_in_no_log_no_output_no_list_of_processes_and_no_task(cluster: Cluster) -> None:
-    task_id = cluster.submit("alice", "env; tr '\\0' '\\n' < /proc/self/environ; sleep 300")
+def test_a_secret_is_in_no_log_and_a_token_in_no_output_list_of_processes_or_task(cluster: Cluster) -> None:
+    task_id = cluster.submit(
+        "alice", f"env; tr '\\0' '\\n' < /proc/self/environ; : {SECRETS['command']}; sleep 300"
+    )
     until(lambda: "RTS_TASK_ID" in cluster.rts("alice", "logs", task_id).stdout, 40, what="output")
     listed = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
     assert any("--tokens" in line and cluster.address in line for line in listed)
+    cluster.refused(
+        ("authorization", f"Bearer {TOKENS['bob']}"),
+        ("x-api-key", SECRETS["metadata"]),
+        ("x-request-id", f"{SECRETS['metadata']} and more"),
+    )
+    # One with an image goes to no worker here: what is told of that names no command either.
+    assert cluster.rts("alice", "submit", "--image", "none", SECRETS["command"]).returncode == 0
     cluster.rts("bob", "cancel", task_id)
     cluster.rts("root", "cancel", task_id)
+    until(lambda: _told(cluster, "w1", "command ended", task_id), 40, what="the end of the command")
     logs = [path.read_text() for path in cluster.directory.glob("*.log")]
     assert len(logs) >= 2
     assert any("call refused" in text for text in logs)
+    assert {"task accepted", "risks", "task placed"} <= {line["event"] for line in cluster.lines("m")}
     stored = [path.read_bytes().decode("latin-1") for path in cluster.directory.glob("m.db*")]
     for text in (*listed, *logs, *cluster.outputs, *stored):
         assert not [name for name, token in TOKENS.items() if token in text]
+    keys = [path.read_text().splitlines()[1] for path in cluster.directory.glob("certs/*.pem")]
+    for text in logs:
+        assert not [secret for secret in (*SECRETS.values(), *keys) if secret in text]
+
+
+def _told(cluster: Cluster, process: str, event: str, task_id: str) -> list[dict[str, Any]]:
+    return [
+        line for line in cluster.lines(process) if (line["event"], line.get("task_id")) == (event, task_id)
+    ]
+
+
+def test_every_line_of_the_logs_is_an_object_whatever_comes(cluster: Cluster) -> None:
+    host, port = cluster.address.split(":")
+    for noise in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x05junk!"):
+        with socket.create_connection((host, int(port)), timeout=20) as plain:
+            plain.sendall(noise)
+            plain.settimeout(20)
+            # Until the master has read it and hung up.
+            while plain.recv(1024):
+                pass
+    for name in ("m", "w1"):
+        lines = cluster.lines(name)
+        assert lines
+        for line in lines:
+            assert {"timestamp", "level", "event", "logger"} <= line.keys()
+    assert all(line["worker_id"] == "w1" for line in cluster.lines("w1"))
+
+
+def test_the_lines_of_a_call_have_its_id_method_and_caller(cluster: Cluster) -> None:
+    bob = ("authorization", f"Bearer {TOKENS['bob']}")
+    for given in ("trace-1.of:bob_", "not sane", "x" * 65):
+        cluster.refused(bob, ("x-request-id", given))
+    cluster.refused(("x-request-id", "trace-2"))
+    refused = [line for line in cluster.lines("m") if line["event"] == "call refused"]
+    traced, not_sane, too_long, nobody = refused[-4:]
+    for line in (traced, not_sane, too_long):
+        assert (line["method"], line["caller"]) == ("/rtscore.v1.SchedulerService/DrainWorker", "bob")
+    assert traced["request_id"] == "trace-1.of:bob_"
+    made = {not_sane["request_id"], too_long["request_id"]}
+    assert len(made) == 2
+    assert all(len(request_id) == 16 for request_id in made)
+    assert nobody["request_id"] == "trace-2"
+    assert "caller" not in nobody
+    task_id = cluster.submit("alice", "true")
+    (accepted,) = _told(cluster, "m", "task accepted", task_id)
+    assert (accepted["caller"], accepted["user_id"]) == ("alice", "alice")
+    assert accepted["request_id"]
+    until(lambda: _told(cluster, "m", "attempt ended", task_id), 40, what="the end of the task")
+    (placed,) = _told(cluster, "m", "task placed", task_id)
+    assert (placed["worker_id"], placed["attempt"]) == ("w1", 1)
+    (ended,) = _told(cluster, "w1", "command ended", task_id)
+    assert (ended["worker_id"], ended["attempt"], ended["success"]) == ("w1", 1, True)
+
+
+def test_a_password_in_the_address_of_the_store_is_not_logged(tmp_path: Path) -> None:
+    store = "mongodb://rts:p4ssw0rd-of-a-test@127.0.0.1:1/rts?serverSelectionTimeoutMS=300"
+    with running(tmp_path / "m.log", "master", "--listen", "127.0.0.1:0", **TELLING, RTS_STORE=store) as rts:
+        assert rts.process.wait(60) == 1
+    (line,) = [json.loads(line) for line in rts.said().splitlines()]
+    assert (line["event"], line["level"]) == ("cannot go on", "critical")
+    assert "127.0.0.1:1" in line["reason"]
+    assert "p4ssw0rd" not in rts.said()
 
 
 def test_a_master_that_others_can_reach_asks_for_protection(cluster: Cluster, tmp_path: Path) -> None:

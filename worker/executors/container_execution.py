@@ -107,7 +107,7 @@ class ContainerExecution:
         try:
             in_thread(self._terminate, "terminate")
         except OSError as error:
-            self._warn("SIGTERM not sent", error)
+            _log.warning("SIGTERM not sent", **self._named(error))
         self._timers.append(self._loop.call_later(self._kill_grace_s, self.kill))
 
     def kill(self) -> None:
@@ -118,7 +118,7 @@ class ContainerExecution:
             try:
                 in_thread(self._kill, "kill")
             except OSError as error:
-                self._warn("SIGKILL not sent", error)
+                _log.warning("SIGKILL not sent", **self._named(error))
                 self._timers.append(self._loop.call_later(_RETRY_S, self.kill))
 
     async def wait(self) -> Outcome:
@@ -141,7 +141,7 @@ class ContainerExecution:
         except GoneError:
             pass
         except EngineError as error:
-            self._warn("SIGTERM not sent", error)
+            _log.warning("SIGTERM not sent", **self._named(error))
 
     def _kill(self) -> None:
         try:
@@ -150,7 +150,7 @@ class ContainerExecution:
         except GoneError:
             pass
         except EngineError as error:
-            self._warn("SIGKILL not sent", error)
+            _log.warning("SIGKILL not sent", **self._named(error))
 
     def _follow(self) -> Outcome:
         watch: OomWatch | None = None
@@ -202,7 +202,7 @@ class ContainerExecution:
     def _lost(self, error: OSError) -> None:
         if not self._cut:
             self._cut = True
-            self._warn("container not followed", error)
+            _log.warning("container not followed", **self._named(error))
             self._add(_CUT)
 
     def _add(self, piece: bytes) -> None:
@@ -220,7 +220,7 @@ class ContainerExecution:
         try:
             connection.remove(self._started.id)
         except EngineError as error:
-            self._warn("container not removed", error)
+            _log.warning("container not removed", **self._named(error))
 
     def _outcome(self, end: ContainerEnd, trouble: str, out_of_memory: bool) -> Outcome:
         reason = exit_reason(end.exit_code)
@@ -242,6 +242,7 @@ class ContainerExecution:
             output_offset=offset,
         )
 
-    def _warn(self, event: str, error: OSError) -> None:
+    def _named(self, error: OSError) -> dict[str, str | int]:
+        # The fields of a line: a stop comes from a session or a timer, where the task's are not bound.
         key = self._assignment.key
-        _log.warning(event, task_id=key.task_id, attempt=key.attempt, error=str(error))
+        return {"task_id": key.task_id, "attempt": key.attempt, "error": str(error)}

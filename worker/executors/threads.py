@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -44,7 +45,9 @@ def in_thread(call: Callable[[], T], name: str) -> asyncio.Future[T]:
             loop.call_soon_threadsafe(settle, set_it)
 
     try:
-        threading.Thread(target=run, name=name, daemon=True).start()
+        # With what is bound to log lines here.
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(run,), name=name, daemon=True).start()
     except RuntimeError as error:
         raise OSError(f"no thread for {name!r}: {error}") from error
     return future
