@@ -40,7 +40,7 @@ bench: .venv/dev.stamp ## the benchmarks under pytest-benchmark
 # The preloaded runtimes must come first in every process, and CPython's own allocator would hide errors from them.
 SANITIZED = LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so) $$(g++ -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 PYTHONMALLOC=malloc PYTHONPATH=build/sanitize:.
-KERNEL_TESTS := $(patsubst %,tests/rtscore/test_%.py,kernel_exact kernel_index table scheduler select_many explain threads tasks openb numba_api)
+KERNEL_TESTS := $(patsubst %,tests/rtscore/test_%.py,kernel_exact kernel_index candidates table scheduler select_many explain threads tasks openb numba_api)
 
 .PHONY: sanitize
 sanitize: .venv/dev.stamp ## the kernel's tests under AddressSanitizer and UndefinedBehaviorSanitizer

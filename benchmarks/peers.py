@@ -54,7 +54,7 @@ def compared(cluster: Cluster) -> list[Peer]:
 
 
 def own_ways(cluster: Cluster) -> list[Peer]:
-    """The other ways to use ours: in a batch, after a heartbeat, acted upon, or with its reason read.
+    """The other ways to use ours: in a batch, after a heartbeat, the best 8, acted upon, with its reason.
 
     The table is as it was after each call.
     """
@@ -79,7 +79,11 @@ def own_ways(cluster: Cluster) -> list[Peer]:
     tasks = cluster.tasks
     beats = [(task, i * 7919 % len(ids)) for i, task in enumerate(tasks)]
     batches = [(tasks[i : i + BATCH], None, False) for i in range(0, len(tasks), BATCH)]
-    ways = [Peer("batch", cluster.scheduler.select_many, batches, _slots), Peer("beat", beat, beats, _slot)]
+    ways = [
+        Peer("batch", cluster.scheduler.select_many, batches, _slots),
+        Peer("beat", beat, beats, _slot),
+        Peer("best 8", cluster.scheduler.candidates, [(task,) for task in tasks], len),
+    ]
     if cluster.kind in PLACEABLE:
         ways.append(Peer("place", place, [(task,) for task in tasks], _slot))
     else:

@@ -16,6 +16,7 @@ _COLUMNS = (
     ("p99", 9),
     ("batch", 9),
     ("beat", 9),
+    ("best 8", 9),
     ("place", 9),
     ("reason", 9),
     ("numpy", 9),
@@ -26,9 +27,9 @@ _COLUMNS = (
 LEGEND = (
     "Medians of single calls in µs, clock included, every call another task.\n"
     "no fit: share of workers that a task does not fit. select: select_worker(task). batch: per task of "
-    "select_many(100 tasks).\nbeat: a worker's load set, select_worker, the load set back. place: "
-    "select_worker, reserve, release.\nreason: select_worker and its reason read. ×: the peer's median over "
-    "select's."
+    "select_many(100 tasks).\nbeat: a worker's load set, select_worker, the load set back. best 8: "
+    "candidates(task).\nplace: select_worker, reserve, release. reason: select_worker and its reason "
+    "read. ×: the peer's median over select's."
 )
 
 
@@ -42,7 +43,9 @@ def line(case: Mapping[str, Any]) -> str:
     us, ratio = case["us"], case["ratio"]
     cells = [f"{case['workers']:,}", case["cluster"], f"{case['infeasible']:.0%}"]
     cells += [number(us["rtscore"]["p50"]), number(us["rtscore"]["p99"])]
-    cells += [number(us[way]["p50"]) if way in us else "" for way in ("batch", "beat", "place", "reason")]
+    cells += [
+        number(us[way]["p50"]) if way in us else "" for way in ("batch", "beat", "best 8", "place", "reason")
+    ]
     for peer in ("numpy", "numba"):
         cells += [number(us[peer]["p50"]), number(ratio[peer])]
     return "  ".join(cell.rjust(width) for cell, (_, width) in zip(cells, _COLUMNS, strict=True))

@@ -89,6 +89,12 @@ def listed_user(user_id: str) -> str:
     return _own_name(caller, user_id, "see") if user_id else caller.name
 
 
+def may_see(user_id: str) -> bool:
+    """Whether the caller may see this user's tasks."""
+    caller = CALLER.get()
+    return caller.sees_all or user_id == caller.name
+
+
 def require_task(task: StoredTask) -> StoredTask:
     """The task, if it is the caller's.
 
@@ -98,7 +104,7 @@ def require_task(task: StoredTask) -> StoredTask:
         When it is another user's. That it exists is no secret: submitting its id says so too.
     """
     caller = CALLER.get()
-    if not caller.sees_all and task.spec.submission.user_id != caller.name:
+    if not may_see(task.spec.submission.user_id):
         raise PermissionDeniedError(
             f"task {task.spec.task_id!r} belongs to another user; {caller.name} may see and cancel only "
             "their own tasks"

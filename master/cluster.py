@@ -14,10 +14,13 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import msgspec
+
 from master.admission import Admission
 from master.audit import audit
 from master.backlog import QueuePage, QueueStatus, queue_page, queue_status
 from master.book import Book
+from master.decisions import Decisions
 from master.errors import InvalidRequestError, NotAllowedError, TaskExistsError, UnknownTaskError
 from master.events import (
     AttemptFinished,
@@ -46,8 +49,9 @@ from master.lifecycle import Lifecycle
 from master.liveness import Liveness
 from master.members import Member, Members
 from master.placement import Placement
+from master.plans import Plan, Plans, tasks
 from master.proposals import PlannerState, PlannerWorker, Proposals
-from master.queue import Key, TaskQueue, order
+from master.queue import Key, TaskQueue
 from master.reasons import why_waiting
 from master.records import StoredTask, Submission, TaskState, TaskStatus
 from master.reservations import Reservations
@@ -55,6 +59,7 @@ from master.restore import restore
 from master.roster import PAGE_KEY, Capacity, WorkerQuery, capacity, state_of, worker_page
 from master.status import TaskExplanation, WorkerStatus
 from master.validate import same_content, spec_of
+from master.waiting import Waiting, waiting
 from rtscore import Scheduler, Task, TauStore, WorkerTable
 from rtscore.runtime_model import RuntimeModel
 
@@ -127,7 +132,10 @@ class Cluster:
         self._members = Members(table)
         self._queue = TaskQueue()
         self._reservations = Reservations(self._members, self._queue)
-        self._placement = Placement(self._queue, self._members, self._reservations, scheduler)
+        self._decisions = Decisions(table, scheduler)
+        self._placement = Placement(
+            self._queue, self._members, self._reservations, scheduler, self._decisions
+        )
         self._forecast = Forecast(self._members, self._queue)
         self._lifecycle = Lifecycle(
             self._book,
@@ -139,6 +147,7 @@ class Cluster:
             max_attempts=max_attempts,
             pause_s=self._pause_s,
         )
+        self._plans = Plans(self._members, self._queue, self._placement, self._lifecycle, self._forecast)
         self._proposals = Proposals(
             self._book, self._members, self._queue, self._reservations, self._lifecycle
         )
@@ -202,6 +211,15 @@ class Cluster:
     @model.setter
     def model(self, model: RuntimeModel | None) -> None:
         self._forecast.model = model
+
+    @property
+    def params_version(self) -> int:
+        """Of the scheduler's parameters, for the record; 0 when they have none."""
+        return self._decisions.params_version
+
+    @params_version.setter
+    def params_version(self, version: int) -> None:
+        self._decisions.params_version = version
 
     # ---- reads ----
 
@@ -305,7 +323,28 @@ class Cluster:
         ranking = None
         if hasattr(self._scheduler, "explain"):
             ranking = cast(Explains, self._scheduler).explain(task_of(task.spec), now)
-        return TaskExplanation(task, self._summary(task, job, now), ranking)
+        waits = None
+        if job is not None and job.group is not None:
+            waits = waiting(job, self._queue, self._members, now)
+        return TaskExplanation(task, self._summary(task, job, waits), ranking, waits)
+
+    def plan(self, submission: Submission, now: float) -> Plan:
+        """Where a task would go if it were submitted now, and whether it would make it; nothing changes.
+
+        What `Submit` would infer is inferred; a command is not needed, and the id may be known.
+
+        Raises
+        ------
+        MasterError
+            When the submission would be refused.
+        """
+        runs = submission.command or submission.docker_image
+        asked = submission if runs else msgspec.structs.replace(submission, command=":")
+        spec = spec_of(asked, self._tau, self._sla_multiplier, now)
+        if (refused := self.admission.check([submission.user_id])) is not None:
+            raise refused
+        spec = msgspec.structs.replace(spec, submission=submission)
+        return self._plans.of(Job(spec, QUEUED, task_of(spec), self._seq), now)
 
     def check(self) -> None:
         """Raise AssertionError, saying which, when an invariant is broken; costs a look at everything."""
@@ -388,13 +427,11 @@ class Cluster:
             member.record.registered_at,
         )
 
-    def _summary(self, stored: StoredTask, job: Job | None, now: float) -> str:
+    def _summary(self, stored: StoredTask, job: Job | None, waits: Waiting | None) -> str:
         status = stored.status
-        if job is not None and job.group is not None:
-            ahead = sum(order(other) < order(job) for other in self._queue.jobs())
-            late = "" if now <= job.latest_start else "; its deadline can no longer be met"
-            tasks = "1 task" if ahead == 1 else f"{ahead} tasks"
-            return f"queued behind {tasks}: {why_waiting(job, self._members, now)}{late}"
+        if waits is not None:
+            late = "; its deadline can no longer be met" if waits.hopeless else ""
+            return f"queued behind {tasks(waits.ahead)}: {waits.why}{late}"
         if status.state is TaskState.CANCELLED:
             held = "" if job is None else f"; worker {status.worker_id} has not ended it yet"
             return f"{status.reason}{held}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Callable, Iterable, Sequence
-from itertools import chain, islice
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import msgspec
@@ -26,11 +25,10 @@ from master.records import (
     TaskStatus,
     WorkerRecord,
 )
-from master.status import TaskExplanation, WorkerStatus
+from master.status import WorkerStatus
 from master.store.base import TaskQuery
 from master.validate import check_search
 from rtscore import TASK_TYPES, is_valid_task_type
-from rtscore.explain import WorkerTerms
 from rtscore.rpc import cluster_pb2, scheduler_pb2
 from rtscore.task_ids import new_task_id
 
@@ -40,8 +38,6 @@ PAGE_MAX = 1_000
 PAGE_BYTES = 2 * 1024 * 1024
 # About 0.2 s of the master's time.
 BATCH_MAX = 10_000
-# Beyond that an explanation is no longer read, and its message would pass the limit.
-ROWS_MAX = 10_000
 
 _TO_WIRE = {state: scheduler_pb2.TaskState.Value(state.name) for state in TaskState}
 _FROM_WIRE = {number: state for state, number in _TO_WIRE.items()}
@@ -419,36 +415,4 @@ def worker_state(worker: WorkerStatus) -> scheduler_pb2.WorkerState:
         sla_met=worker.sla_met,
         executors=worker.executors,
         registered_at=worker.registered_at,
-    )
-
-
-def explanation(
-    info: scheduler_pb2.TaskInfo, answer: TaskExplanation, attempts: Sequence[AttemptRecord]
-) -> scheduler_pb2.Explanation:
-    """Why a task is where it is, with at most `ROWS_MAX` workers: candidates, best first, then the others."""
-    rows: Iterable[WorkerTerms] = ()
-    if answer.ranking is not None:
-        candidates = answer.ranking.ranking(ROWS_MAX)
-        ranked = {row.slot for row in candidates}
-        rows = chain(candidates, (row for row in answer.ranking if row.slot not in ranked))
-    return scheduler_pb2.Explanation(
-        task=info,
-        summary=answer.summary,
-        rows=[_row(row) for row in islice(rows, ROWS_MAX)],
-        # A queued task has no current attempt, though it may have had some.
-        placement=placement(attempts[-1]) if attempts and info.state != scheduler_pb2.QUEUED else None,
-    )
-
-
-def _row(row: WorkerTerms) -> scheduler_pb2.ExplanationRow:
-    return scheduler_pb2.ExplanationRow(
-        worker_id=row.worker_id,
-        feasible=row.feasible,
-        lacks=", ".join(row.lacks),
-        predicted_runtime_s=row.runtime_s,
-        lateness_s=row.lateness_s,
-        load=row.load,
-        affinity=row.affinity,
-        penalty=row.penalty,
-        risk=row.risk,
     )

@@ -149,6 +149,12 @@ class Forecast:
         waits = self._waits.setdefault(job.spec.task_type, _Waits())
         waits.add(math.log((max(now - at, 0.0) + _SHORT_S) / (wait_s + _SHORT_S)))
 
+    def if_placed(self, attempt: Attempt, now: float) -> Prediction:
+        """What would become of an attempt that is not made."""
+        attempt.expected_finish = now + self.typical_s(attempt)
+        known = None if self.model is None else self.model.types.get(attempt.job.spec.task_type)
+        return self._of_attempt(attempt, known, now)
+
     def of(self, job: Job, now: float) -> Prediction:
         """What will probably become of a job that has not finished."""
         known = None if self.model is None else self.model.types.get(job.spec.task_type)

@@ -65,15 +65,37 @@ class Lifecycle:
         self.pause_s = pause_s
 
     def place(
-        self, job: Job, member: Member, source: str, risk: float | None, now: float, effects: list[Effect]
+        self,
+        job: Job,
+        member: Member,
+        source: str,
+        risk: float | None,
+        decision: bytes | None,
+        now: float,
+        effects: list[Effect],
     ) -> None:
-        """Assign a job that has just left the queue; `source` is who decided, `risk` what that saw in it."""
+        """Assign a job that has just left the queue.
+
+        `source` is who decided, `risk` what that saw in it, `decision` what it was chosen from.
+        """
         worker_id = member.record.worker_id
         number = job.status.attempt + 1
+        record = self.attempt_of(job, member, source, risk, decision, now)
+        self.open(Attempt(job, member, record))
+        self._forecast.placed(job, now)
+        effects.append(InsertAttempt(record))
+        self._book.change(job, TaskStatus(TaskState.ASSIGNED, number, worker_id, now), effects)
+        effects.append(Assign(worker_id, job.spec, number))
+
+    def attempt_of(
+        self, job: Job, member: Member, source: str, risk: float | None, decision: bytes | None, now: float
+    ) -> AttemptRecord:
+        """The next attempt of a job, on a worker as it is now."""
+        worker_id = member.record.worker_id
         view = self._members.table.view(worker_id)
-        record = AttemptRecord(
+        return AttemptRecord(
             job.task_id,
-            number,
+            job.status.attempt + 1,
             worker_id,
             now,
             view.load,
@@ -82,12 +104,8 @@ class Lifecycle:
             view.gpu_avail,
             source,
             risk,
+            decision=decision,
         )
-        self.open(Attempt(job, member, record))
-        self._forecast.placed(job, now)
-        effects.append(InsertAttempt(record))
-        self._book.change(job, TaskStatus(TaskState.ASSIGNED, number, worker_id, now), effects)
-        effects.append(Assign(worker_id, job.spec, number))
 
     def open(self, attempt: Attempt) -> None:
         """Let an attempt hold its worker."""

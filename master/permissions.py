@@ -25,6 +25,7 @@ _SERVICES: Mapping[str, Mapping[str, frozenset[Role]]] = {
         "ListWorkers": _USERS,
         "DrainWorker": _ADMINS,
         "Explain": _USERS,
+        "Plan": _USERS,
         "GetClusterStats": _USERS,
         "GetParams": _USERS,
         "ListParamsVersions": _USERS,

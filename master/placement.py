@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heapify, heappop, heapreplace
 
+from master.decisions import Decisions, peek
 from master.jobs import Job
 from master.members import Amounts, Member, Members, covers, most
 from master.queue import Group, TaskQueue, order
@@ -21,19 +22,25 @@ NO_ROOM: Amounts = (-1.0, -1.0, -1.0, -1.0)
 # Failed requests to compare with; more of them cost more than the decisions that they save.
 FAILURES = 16
 
-Place = Callable[[Job, Member, str, float | None], None]
+Place = Callable[[Job, Member, str, float | None, bytes | None], None]
 
 
 class Placement:
     """Decides which queued tasks go where."""
 
     def __init__(
-        self, queue: TaskQueue, members: Members, reservations: Reservations, scheduler: Scheduler
+        self,
+        queue: TaskQueue,
+        members: Members,
+        reservations: Reservations,
+        scheduler: Scheduler,
+        decisions: Decisions,
     ) -> None:
         self._queue = queue
         self._members = members
         self._reservations = reservations
         self._scheduler = scheduler
+        self._decisions = decisions
 
     def run(self, now: float, live: int, place: Place) -> None:
         """Place what fits; `place` reserves each choice and is called in order.
@@ -52,6 +59,21 @@ class Placement:
                     self._reservations.favoured.add(job.task_id)
             self._fill(self._contenders(grown), now, place)
         self._reservations.make(now, live)
+
+    def foresee(self, job: Job, now: float) -> tuple[Member, Decision, bytes | None] | None:
+        """Where a job that is not queued would go, decided how, chosen from what; None: it would wait."""
+        table, hidden = self._members.table, []
+        try:
+            while (decision := peek(self._scheduler, job.task, now)).worker_id is not None:
+                member = self._members.by_id[decision.worker_id]
+                if member.supports(job.executor):
+                    return member, decision, self._decisions.keep(job.task, decision, now)
+                hidden.append(member)
+                table.set_schedulable(member.id, False)
+        finally:
+            for member in hidden:
+                table.set_schedulable(member.id, True)
+        return None
 
     def _contenders(self, grown: dict[Member, None]) -> list[Group]:
         queue = self._queue
@@ -99,7 +121,7 @@ class Placement:
         member = self._members.by_id[decision.worker_id]
         if job.avoid or not member.supports(job.executor):
             return self._try_others(job, decision, now, place)
-        self._take(job, member, decision, place)
+        self._take(job, member, decision, now, place)
         return True
 
     def _try_others(self, job: Job, decision: Decision, now: float, place: Place) -> bool:
@@ -113,7 +135,7 @@ class Placement:
                 member = self._members.by_id[decision.worker_id]
                 supported = member.supports(job.executor)
                 if supported and member.id not in job.avoid:
-                    self._take(job, member, decision, place)
+                    self._take(job, member, decision, now, place)
                     return True
                 parked |= supported
                 hidden.append(member)
@@ -128,11 +150,13 @@ class Placement:
             self._queue.park(job)
         return parked
 
-    def _take(self, job: Job, member: Member, decision: Decision, place: Place) -> None:
+    def _take(self, job: Job, member: Member, decision: Decision, now: float, place: Place) -> None:
+        # Here, while the workers that the job must not have are still hidden.
+        kept = self._decisions.keep(job.task, decision, now)
         if job.reserved is not None:
             self._reservations.lift(job)
         self._queue.remove(job)
-        place(job, member, decision.source.value, decision.risk)
+        place(job, member, decision.source.value, decision.risk, kept)
 
 
 def _will_fail(failed: list[tuple[str, Amounts]], group: Group) -> bool:

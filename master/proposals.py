@@ -108,7 +108,7 @@ class Proposals:
         if job.reserved is not None:
             self._reservations.lift(job)
         self._queue.remove(job)
-        self._lifecycle.place(job, member, SOURCE, None, now, effects)
+        self._lifecycle.place(job, member, SOURCE, None, None, now, effects)
 
     def _job(self, event: Propose) -> Job:
         stored = self._book.stored(event.task_id)

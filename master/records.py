@@ -112,6 +112,8 @@ class AttemptRecord(msgspec.Struct, frozen=True):
     risk: float | None = None
     ended_at: float | None = None
     end: AttemptEnd | None = None
+    decision: bytes | None = None
+    """What it was chosen from, as `master.decisions` keeps it; None when nothing was ranked or kept."""
 
 
 class ResultRecord(msgspec.Struct, frozen=True):

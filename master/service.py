@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
-from master import access, convert, convert_views
+from master import access, convert, convert_explain, convert_views
 from master.errors import MasterError, NotAllowedError, UnknownTaskError, UnknownWorkerIdError
 from master.forecast import Prediction
 from master.interceptors import Context, wire_code
@@ -122,7 +122,15 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         task = access.require_task(await self._master.task(request.task_id))
         attempts = await self._master.store.attempts(request.task_id)
         answer = self._master.cluster.explain(task, self._master.clock())
-        return convert.explanation(self._info(answer.task), answer, attempts)
+        return convert_explain.explanation(self._info(answer.task), answer, attempts, access.may_see)
+
+    async def Plan(self, request: scheduler_pb2.TaskSpec, context: Context) -> scheduler_pb2.PlanReply:
+        """Where a task would go, and whether it would make it."""
+        request.user_id = access.submitter(request.user_id)
+        # What was submitted before is placed then.
+        await self._master.durable()
+        plan = self._master.cluster.plan(convert.submission(request), self._master.clock())
+        return convert_explain.plan_reply(plan, access.may_see)
 
     async def GetClusterStats(
         self, request: scheduler_pb2.ClusterStatsRequest, context: Context

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from master.records import StoredTask
+from master.waiting import Waiting
 
 if TYPE_CHECKING:
     from rtscore import Explanation
@@ -44,8 +45,11 @@ class TaskExplanation(msgspec.Struct, frozen=True):
         One sentence.
     ranking : Explanation or None
         How the workers would rank for it now; None when the policy in use does not rank.
+    waiting : Waiting or None
+        What it waits for; None when it is not queued.
     """
 
     task: StoredTask
     summary: str
     ranking: Explanation | None
+    waiting: Waiting | None

@@ -79,7 +79,8 @@ class Versions:
         """Put the newest version to use; the first master of a store makes the first one."""
         stored = await self._master.store.params_versions(KEPT_VERSIONS)
         sets = [(record, params) for record in stored if (params := _readable(record)) is not None]
-        self.current = stored[0] if stored else None
+        if stored:
+            self._note(stored[0])
         in_file, unusable = await asyncio.to_thread(self._in_file)
         async with self._changing:
             if in_file is not None and not any(same(in_file, params) for _, params in sets):
@@ -189,12 +190,16 @@ class Versions:
         await self._master.record(InsertParams(record))
         # As they will be read back, so that what is used, stored and published is one and the same.
         self._policy.params = params_from_dict(json.loads(text))
-        self.current = record
+        self._note(record)
         if reason is not ParamsReason.INITIAL:
             log.info("parameters put to use", version=number, replaced=replaced, reason=reason.value)
         if publish:
             await self._publish()
         return record
+
+    def _note(self, record: ParamsVersion) -> None:
+        self.current = record
+        self._master.cluster.params_version = record.version
 
     async def _publish(self) -> None:
         if self._path is None:

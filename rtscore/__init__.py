@@ -1,5 +1,6 @@
 """A deadline-aware task scheduler: exact least-risk placement in about a microsecond."""
 
+from rtscore.candidate import Candidate, Fit
 from rtscore.decision import Decision, Source
 from rtscore.explain import Explanation
 from rtscore.params import (
@@ -22,8 +23,10 @@ __all__ = [
     "DEFAULT_TAU",
     "TASK_TYPES",
     "AffinityWeights",
+    "Candidate",
     "Decision",
     "Explanation",
+    "Fit",
     "GAParams",
     "InMemoryTauStore",
     "ParamsReloader",

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from master.cli import certs, explain, logs, migrate, params, serve, submit, tasks, train, workers
+from master.cli import certs, explain, logs, migrate, params, plan, serve, submit, tasks, train, workers
 from master.cli.connect import reaches_master
 from master.cli.dashboard import command as dashboard
 from master.cli.demo import command as demo
@@ -38,6 +38,7 @@ app.command(epilog=tasks.CANCEL_EPILOG)(reaches_master(tasks.cancel))
 app.command(epilog=workers.WORKERS_EPILOG)(reaches_master(workers.workers))
 app.command(epilog=workers.DRAIN_EPILOG)(reaches_master(workers.drain))
 app.command(epilog=explain.EPILOG)(reaches_master(explain.explain))
+app.command(epilog=plan.EPILOG)(reaches_master(plan.plan))
 app.command(epilog=workers.STATS_EPILOG)(reaches_master(workers.stats))
 app.command(epilog=dashboard.EPILOG)(reaches_master(dashboard.dashboard))
 app.command(epilog=train.EPILOG)(reaches_master(train.train))

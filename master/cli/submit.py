@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +20,21 @@ from master.cli.connect import (
 )
 from master.cli.failure import CommandError, Exit
 from master.cli.interruptible import from_thread
+from master.cli.request import (
+    CommandArgument,
+    CpuOption,
+    DeadlineOption,
+    GpuOption,
+    IdOption,
+    ImageOption,
+    MemoryOption,
+    MultiplierOption,
+    StorageOption,
+    TimeLimitOption,
+    TypeOption,
+    UserOption,
+    requested,
+)
 
 if TYPE_CHECKING:
     from rtscore.client import TaskInfo, TaskSpec
@@ -36,36 +49,18 @@ Examples:
 
 def submit(
     context: typer.Context,
-    command: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="COMMAND",
-            help="Run by /bin/sh. One word is taken as a shell line; several are quoted. "
-            "Write -- before a command with options of its own.",
-        ),
-    ] = None,
-    cpu: Annotated[float, typer.Option(help="Cores.")] = 0.0,
-    memory: Annotated[float, typer.Option(help="GiB.")] = 0.0,
-    gpu: Annotated[float, typer.Option(help="Devices; fractions are allowed.")] = 0.0,
-    storage: Annotated[float, typer.Option(help="GiB.")] = 0.0,
-    task_type: Annotated[
-        str,
-        typer.Option("--type", help="One of the six task types; inferred from the amounts when not given."),
-    ] = "",
-    sla_multiplier: Annotated[
-        float, typer.Option(metavar="K", help="Deadline = submission + K times the type's expected runtime.")
-    ] = 0.0,
-    deadline: Annotated[
-        str, typer.Option(metavar="WHEN", help="From now (90s, 5m, 2h) or an instant (2030-01-31T12:00:00).")
-    ] = "",
-    time_limit: Annotated[
-        str, typer.Option(metavar="TIME", help="How long the command may run (90s, 5m, 2h); 0: no limit.")
-    ] = "0",
-    image: Annotated[str, typer.Option(help="Container image, for workers that run containers.")] = "",
-    task_id: Annotated[
-        str, typer.Option("--id", help="The task's id: submitting the same again is then no second task.")
-    ] = "",
-    user: Annotated[str, typer.Option(envvar="RTS_USER", help="Whose task it is.")] = "",
+    command: CommandArgument = None,
+    cpu: CpuOption = 0.0,
+    memory: MemoryOption = 0.0,
+    gpu: GpuOption = 0.0,
+    storage: StorageOption = 0.0,
+    task_type: TypeOption = "",
+    sla_multiplier: MultiplierOption = 0.0,
+    deadline: DeadlineOption = "",
+    time_limit: TimeLimitOption = "0",
+    image: ImageOption = "",
+    task_id: IdOption = "",
+    user: UserOption = "",
     file: Annotated[
         Path | None, typer.Option(help="Submit one task per line of this JSON lines file; - is stdin.")
     ] = None,
@@ -79,32 +74,28 @@ def submit(
 
     Prints the id of each task on stdout, and what else there is to say on stderr.
     """
-    from rtscore.client import TaskSpec
-
     if file is not None:
         _refuse_beside_file(context)
         specs = _specs_of_file(file)
     else:
-        from master.cli.values import parse_deadline, parse_duration
-
         if not command and not image:
             raise CommandError("There is no command. Give one, as in `rts submit 'sleep 1'`, or --file.")
-        words = command or []
-        spec = TaskSpec(
-            command=words[0] if len(words) == 1 else shlex.join(words),
-            task_id=task_id,
-            user_id=user,
-            docker_image=image,
-            cpu=cpu,
-            memory=memory,
-            gpu=gpu,
-            storage=storage,
-            task_type=task_type,
-            sla_multiplier=sla_multiplier,
-            deadline=parse_deadline(deadline, time.time()) if deadline else 0.0,
-            time_limit_s=parse_duration(time_limit, "--time-limit"),
-        )
-        specs = [spec]
+        specs = [
+            requested(
+                command,
+                cpu=cpu,
+                memory=memory,
+                gpu=gpu,
+                storage=storage,
+                task_type=task_type,
+                sla_multiplier=sla_multiplier,
+                deadline=deadline,
+                time_limit=time_limit,
+                image=image,
+                task_id=task_id,
+                user=user,
+            )
+        ]
     _submit(specs, master=master, many=file is not None, wait=wait, as_json=as_json)
 
 

@@ -203,7 +203,7 @@ class MongoReads:
                 {"$unwind": "$task"},
                 _join(ASSIGNMENTS, "assignment"),
                 {"$unwind": "$assignment"},
-                {"$project": {"task.command": 0}},
+                {"$project": {"task.command": 0, "assignment.decision": 0}},
             ],
             allowDiskUse=True,
         )

@@ -168,7 +168,8 @@ def task_of(row: Row) -> StoredTask:
 
 def attempt_of(row: Row) -> AttemptRecord:
     """The attempt of a row of `ATTEMPT_COLUMNS`."""
-    return AttemptRecord(*[*row[:11], None if row[11] is None else AttemptEnd(row[11])])
+    end = None if row[11] is None else AttemptEnd(row[11])
+    return AttemptRecord(*[*row[:11], end, row[12]])
 
 
 def result_of(row: Row) -> ResultRecord:

@@ -26,7 +26,7 @@ TASK_COLUMNS = (
 )
 ATTEMPT_COLUMNS = (
     "task_id, attempt, worker_id, assigned_at, load_at_start, cpu_avail, memory_avail, gpu_avail, source,"
-    " risk, ended_at, outcome"
+    " risk, ended_at, outcome, decision"
 )
 RESULT_COLUMNS = (
     "task_id, attempt, worker_id, success, exit_code, started_at, completed_at, runtime_s, sla_success, logs,"
@@ -155,5 +155,8 @@ _VERSION_3 = ("ALTER TABLE results ADD COLUMN logs_offset INTEGER NOT NULL DEFAU
 # For timelines. Most updates of a task leave the instant alone, and the ends come nearly in this order.
 _VERSION_4 = ("CREATE INDEX tasks_by_completion ON tasks (completed_at) WHERE completed_at > 0",)
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
+# What a placement was chosen from; none of those before this version.
+_VERSION_5 = ("ALTER TABLE assignments ADD COLUMN decision BLOB",)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
 """`MIGRATIONS[i]` leads from version i to i + 1; a released step is never edited, only followed."""

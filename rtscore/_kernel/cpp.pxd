@@ -4,6 +4,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int8_t, int64_t, uint32_t, uint64_t
 from libcpp cimport bool
 from libcpp.memory cimport shared_ptr
+from libcpp.vector cimport vector
 
 
 cdef extern from "risk.hpp" namespace "rts" nogil:
@@ -98,6 +99,7 @@ cdef extern from "select.hpp" namespace "rts" nogil:
     cdef struct Shortage:
         int64_t live
         int64_t closed
+        int64_t fitting
         int64_t lacking[4]
     Choice select(Policy&, const Request&) except +
     size_t select_many(Policy&, const Request*, Choice*, size_t, bool) except +
@@ -107,6 +109,18 @@ cdef extern from "select.hpp" namespace "rts" nogil:
         const char* name
     const Lanes* lanes_named(const char*)
     const Lanes*& active_lanes()
+
+
+cdef extern from "rank.hpp" namespace "rts" nogil:
+    cdef struct Candidate:
+        int64_t slot
+        double runtime
+        double late
+        double load
+        double affinity
+        double penalty
+        double risk
+    vector[Candidate] candidates(Policy&, const Request&, size_t) except +
 
 
 cdef extern from "capi.hpp" nogil:

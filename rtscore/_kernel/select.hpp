@@ -48,11 +48,21 @@ inline std::size_t likeliest(const Summaries& by, const double* bounds, std::siz
     return found;
 }
 
+// What a search keeps when it looks for one worker; `bound` is what the next one must beat.
+struct Best {
+    static constexpr bool kSeveral = false;
+    Choice bound;
+    void take(std::int64_t slot, double r) {
+        bound.risk = r;
+        bound.slot = slot;
+    }
+};
+
+template <class Kept>
 class Search {
   public:
-    Search(const Leaves& all, const Query& query) : x(all), q(query), row(all.static_row(query.request.type)) {}
-
-    Choice best;
+    Search(const Leaves& all, const Query& query, Kept& keep)
+        : kept(keep), best(keep.bound), x(all), q(query), row(all.static_row(query.request.type)) {}
 
     void run() {
         if (!x.grouped()) {
@@ -63,6 +73,10 @@ class Search {
         double* const bounds = scratch(count);
         const double least = lanes.bounds(q, x.by_group.arrays(0, row), count, bounds);
         if (!(least <= best.risk)) return;
+        if constexpr (Kept::kSeveral) {
+            in_order(x.by_group, bounds, 0, count, least, [this](std::size_t g) { leaves(g * Leaves::kGroup, Leaves::kGroup); });
+            return;
+        }
         const std::size_t first = likeliest(x.by_group, bounds, 0, count, least);
         leaves(first * Leaves::kGroup, Leaves::kGroup);
         for (std::size_t g = 0; g < count; ++g)
@@ -70,6 +84,8 @@ class Search {
     }
 
   private:
+    Kept& kept;
+    const Choice& best;
     const Leaves& x;
     const Query& q;
     const Lanes& lanes = *active_lanes();
@@ -86,12 +102,30 @@ class Search {
         double bounds[Leaves::kGroupFrom];
         const double least = lanes.bounds(q, x.by_leaf.arrays(from, row), count, bounds);
         if (!(least <= best.risk)) return;
+        if constexpr (Kept::kSeveral) {
+            in_order(x.by_leaf, bounds, from, count, least, [this, from](std::size_t i) { leaf(from + i); });
+            return;
+        }
         const std::size_t first = likeliest(x.by_leaf, bounds, from, count, least);
         if (worth(x.by_leaf, from + first, least, best)) leaf(from + first);
         bounds[first] = std::numeric_limits<double>::infinity();
         if (lanes.within(bounds, count, best.risk) == 0) return;
         for (std::size_t i = 0; i < count; ++i)
             if (worth(x.by_leaf, from + i, bounds[i], best)) leaf(from + i);
+    }
+
+    // The best one is nearly always where the least bound is. The best few are in as many places, and to visit these
+    // by their bounds, until the next is not worth it, takes half of the visits.
+    template <class Visit>
+    void in_order(const Summaries& by, double* bounds, std::size_t from, std::size_t count, double least, Visit visit) {
+        while (least <= best.risk) {
+            const std::size_t next = likeliest(by, bounds, from, count, least);
+            if (!worth(by, from + next, least, best)) return;
+            bounds[next] = std::numeric_limits<double>::infinity();
+            visit(next);
+            least = std::numeric_limits<double>::infinity();
+            for (std::size_t i = 0; i < count; ++i) least = bounds[i] < least ? bounds[i] : least;
+        }
     }
 
     void leaf(std::size_t number) {
@@ -120,10 +154,7 @@ class Search {
             predicted_runtime(q, x.available[0][p], x.available[1][p], x.available[2][p], x.load[p]);
         const double r = risk(q, lateness(q, runtime), fixed);
         const std::int64_t slot = x.slot[p];
-        if (is_finite(r) && (r < best.risk || (r == best.risk && (best.slot < 0 || slot < best.slot)))) {
-            best.risk = r;
-            best.slot = slot;
-        }
+        if (is_finite(r) && (r < best.risk || (r == best.risk && (best.slot < 0 || slot < best.slot)))) kept.take(slot, r);
     }
 };
 
@@ -145,9 +176,9 @@ inline bool anything_fits(const Leaves& x, const double* amount) {
 inline Choice select(Policy& p, const Request& request) {
     p.refresh();
     const Query q(request, p.weights);
-    Search search(p.index.leaves, q);
-    search.run();
-    Choice choice = search.best;
+    Best best;
+    Search<Best>(p.index.leaves, q, best).run();
+    Choice choice = best.bound;
     if (choice.slot >= 0) choice.outcome = kChosen;
     else if (anything_fits(p.index.leaves, request.amount)) choice.outcome = kNoFiniteRisk;
     return choice;
@@ -165,9 +196,9 @@ inline std::size_t select_many(Policy& p, const Request* requests, Choice* choic
     return count;
 }
 
-// Why nothing fits: of how many workers each resource is short, and how many take no work at all.
+// How a request fits: on how many workers, of how many each resource is short, and how many take no work at all.
 struct Shortage {
-    std::int64_t live = 0, closed = 0, lacking[kResources] = {0, 0, 0, 0};
+    std::int64_t live = 0, closed = 0, fitting = 0, lacking[kResources] = {0, 0, 0, 0};
 };
 
 inline Shortage shortage(const Table& t, const double* amount) {
@@ -179,7 +210,13 @@ inline Shortage shortage(const Table& t, const double* amount) {
             ++s.closed;
             continue;
         }
-        for (int k = 0; k < kResources; ++k) s.lacking[k] += !(amount[k] <= t.available[k][j]);
+        bool fits = true;
+        for (int k = 0; k < kResources; ++k) {
+            const bool enough = amount[k] <= t.available[k][j];
+            s.lacking[k] += !enough;
+            fits &= enough;
+        }
+        s.fitting += fits;
     }
     return s;
 }

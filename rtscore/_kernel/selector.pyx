@@ -10,6 +10,7 @@ from rtscore._kernel.records cimport Decision, Request
 from rtscore._kernel.table cimport Table
 
 from rtscore._source import Source
+from rtscore.candidate import Candidate, Fit
 from rtscore.errors import InvalidTaskError
 
 cdef object _RTS = Source.RTS
@@ -208,6 +209,65 @@ cdef class Selector:
         if c.outcome == cpp.kNothingFits:
             return nothing_fits(self.table, <Request>task)
         return self.fallback.select_worker(task, now)
+
+    def candidates(self, task, now=None, limit=8):
+        """Return the feasible workers of least risk, best first, equal risks by slot.
+
+        The first is the worker of `select_worker`; that one costs less.
+
+        Parameters
+        ----------
+        task : Task
+        now : float, optional
+            As in `select_worker`.
+        limit : int
+            At most so many, at least 1.
+
+        Returns
+        -------
+        list of Candidate
+            Empty when no worker fits, or none that fits has a finite risk.
+
+        Raises
+        ------
+        InvalidTaskError, TypeError
+            As in `select_worker`.
+        ValueError
+            When `limit` is below 1.
+        """
+        cdef vector[cpp.Candidate] found
+        cdef cpp.Candidate c
+        cdef Policy policy = self._policy
+        cdef Py_ssize_t most = limit
+        if not isinstance(task, Request):
+            raise TypeError(f"candidates takes a Task, not {type(task).__name__}")
+        if most < 1:
+            raise ValueError(f"limit is {limit}; at least 1 is allowed")
+        if policy is None:
+            raise RuntimeError("RTSScheduler.__init__ was not called")
+        policy.sync()
+        found = cpp.candidates(policy.p[0], (<Request>task).at(instant(<Request>task, now)), most)
+        return [
+            Candidate(
+                self.table.id_at(<size_t>c.slot), c.runtime, c.late, c.load, c.affinity, c.penalty, c.risk
+            )
+            for c in found
+        ]
+
+    def fit(self, task):
+        """Return how many workers a task fits on, and how many lack what; looks at every worker.
+
+        Raises
+        ------
+        TypeError
+            When `task` is not a `Task`.
+        """
+        cdef double amount[4]
+        if not isinstance(task, Request):
+            raise TypeError(f"fit takes a Task, not {type(task).__name__}")
+        (<Request>task).amounts(amount)
+        cdef cpp.Shortage s = cpp.shortage(self.table.t[0], amount)
+        return Fit(s.live, s.fitting, s.closed, (s.lacking[0], s.lacking[1], s.lacking[2], s.lacking[3]))
 
     def select_many(self, tasks, now=None, reserve=True):
         """Decide tasks in order, each seeing the reservations made before it.

@@ -4,7 +4,9 @@ from rtscore.client.aio import AsyncMasterClient
 from rtscore.client.blocking import MasterClient
 from rtscore.client.errors import CallTimeoutError, ClientError, MasterUnreachableError, RequestError
 from rtscore.client.types import (
+    Candidate,
     ClusterStats,
+    Decision,
     EpochOutcome,
     Explanation,
     ExplanationRow,
@@ -15,6 +17,7 @@ from rtscore.client.types import (
     ParamsVersion,
     PastEpoch,
     PlacementRecord,
+    Plan,
     Probation,
     RunningEpoch,
     SubmitError,
@@ -23,7 +26,9 @@ from rtscore.client.types import (
     TaskSpec,
     Timeline,
     TimelineBucket,
+    Waiting,
     WorkerInfo,
+    WorkerLack,
     WorkerPage,
 )
 from rtscore.credentials import Tls
@@ -32,9 +37,11 @@ from rtscore.errors import CredentialsError
 __all__ = [
     "AsyncMasterClient",
     "CallTimeoutError",
+    "Candidate",
     "ClientError",
     "ClusterStats",
     "CredentialsError",
+    "Decision",
     "EpochOutcome",
     "Explanation",
     "ExplanationRow",
@@ -47,6 +54,7 @@ __all__ = [
     "ParamsVersion",
     "PastEpoch",
     "PlacementRecord",
+    "Plan",
     "Probation",
     "RequestError",
     "RunningEpoch",
@@ -57,6 +65,8 @@ __all__ = [
     "Timeline",
     "TimelineBucket",
     "Tls",
+    "Waiting",
     "WorkerInfo",
+    "WorkerLack",
     "WorkerPage",
 ]

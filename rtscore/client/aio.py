@@ -20,6 +20,7 @@ from rtscore.client.types import (
     LearningState,
     LogPiece,
     ParamsVersion,
+    Plan,
     SubmitError,
     TaskInfo,
     TaskPage,
@@ -216,6 +217,10 @@ class AsyncMasterClient:
     async def explain(self, task_id: str) -> Explanation:
         """Return why a task is where it is, or why it waits."""
         return await self._call(calls.explain(task_id))
+
+    async def plan(self, spec: TaskSpec) -> Plan:
+        """Return where a task would go if it were submitted now; it is not. It needs no command."""
+        return await self._call(calls.plan(spec))
 
     async def stats(self) -> ClusterStats:
         """Return the cluster in numbers."""

@@ -19,6 +19,7 @@ from rtscore.client.types import (
     LearningState,
     LogPiece,
     ParamsVersion,
+    Plan,
     SubmitError,
     TaskInfo,
     TaskPage,
@@ -228,6 +229,10 @@ class MasterClient:
     def explain(self, task_id: str) -> Explanation:
         """Return why a task is where it is, or why it waits."""
         return self._call(calls.explain(task_id))
+
+    def plan(self, spec: TaskSpec) -> Plan:
+        """Return where a task would go if it were submitted now; it is not. It needs no command."""
+        return self._call(calls.plan(spec))
 
     def stats(self) -> ClusterStats:
         """Return the cluster in numbers."""

@@ -15,7 +15,9 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 
 from rtscore.client.errors import CallTimeoutError, ClientError, MasterUnreachableError, RequestError
 from rtscore.client.types import (
+    Candidate,
     ClusterStats,
+    Decision,
     EpochOutcome,
     Explanation,
     ExplanationRow,
@@ -26,6 +28,7 @@ from rtscore.client.types import (
     ParamsVersion,
     PastEpoch,
     PlacementRecord,
+    Plan,
     Probation,
     RunningEpoch,
     SubmitError,
@@ -34,7 +37,9 @@ from rtscore.client.types import (
     TaskSpec,
     Timeline,
     TimelineBucket,
+    Waiting,
     WorkerInfo,
+    WorkerLack,
     WorkerPage,
 )
 from rtscore.rpc import cluster_pb2, scheduler_pb2
@@ -270,6 +275,11 @@ def explain(task_id: str) -> Call[Explanation]:
     return Call("Explain", scheduler_pb2.TaskRef(task_id=task_id), _explanation)
 
 
+def plan(spec: TaskSpec) -> Call[Plan]:
+    """Ask where a task would go."""
+    return Call("Plan", _spec(spec), _plan)
+
+
 def stats() -> Call[ClusterStats]:
     """Read the cluster's numbers."""
     return Call(
@@ -489,6 +499,39 @@ def _explanation(reply: scheduler_pb2.Explanation) -> Explanation:
         summary=reply.summary,
         rows=tuple(_flat(ExplanationRow, row) for row in reply.rows),
         placement=placement,
+        decision=_decision(reply.decision) if reply.HasField("decision") else None,
+        waiting=_waiting(reply.waiting) if reply.HasField("waiting") else None,
+    )
+
+
+def _decision(message: scheduler_pb2.Decision) -> Decision:
+    return _flat(
+        Decision,
+        message,
+        candidates=tuple(_flat(Candidate, candidate) for candidate in message.candidates),
+        margin=message.margin if message.runner_up else None,
+        fitting=message.fitting if message.HasField("fitting") else None,
+        lacking=dict(message.lacking),
+    )
+
+
+def _waiting(message: scheduler_pb2.Waiting) -> Waiting:
+    return _flat(
+        Waiting,
+        message,
+        ahead_ids=tuple(message.ahead_ids),
+        lacks=tuple(_flat(WorkerLack, lack) for lack in message.lacks),
+        lacking=dict(message.lacking),
+    )
+
+
+def _plan(reply: scheduler_pb2.PlanReply) -> Plan:
+    return _flat(
+        Plan,
+        reply,
+        task=task_info(reply.task),
+        decision=_decision(reply.decision) if reply.HasField("decision") else None,
+        waiting=_waiting(reply.waiting) if reply.HasField("waiting") else None,
     )
 
 

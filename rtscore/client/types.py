@@ -168,13 +168,104 @@ class PlacementRecord(msgspec.Struct, frozen=True, kw_only=True):
     assigned_at: float
 
 
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker that a task could go to; risk = alpha * lateness + beta * load - affinity + penalty."""
+
+    worker_id: str
+    predicted_runtime_s: float
+    lateness_s: float
+    load: float
+    affinity: float
+    penalty: float
+    risk: float
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What a placement was, or would be, chosen from, at the instant of the decision.
+
+    `candidates` are at most 8, least risk first, the first one chosen; when there are none, `note` says why.
+    `runner_up` is the second of them and `margin` by how much its risk was higher, empty and None without
+    one. Of `workers`, `fitting` could take the task (None: not counted), `lacking` says how many had too
+    little of which resource and `closed` how many took nothing; the two are not counted among more than 500
+    workers. `params_version` is that of the weights, 0 when they had none.
+    """
+
+    decided_at: float
+    worker_id: str
+    source: str
+    candidates: tuple[Candidate, ...]
+    note: str
+    runner_up: str
+    margin: float | None
+    workers: int
+    fitting: int | None
+    lacking: dict[str, int]
+    closed: int
+    tau: float
+    slack_s: float
+    alpha: float
+    beta: float
+    params_version: int
+
+
+class WorkerLack(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker has too little of for a task, and `why` it takes none like it now, if that is so."""
+
+    worker_id: str
+    cpu: float
+    memory: float
+    gpu: float
+    storage: float
+    why: str
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """What a queued task waits for.
+
+    `ahead` tasks go first; `ahead_ids` are the first few, as far as the caller may see them. `lacks` are the
+    workers that are nearest to fitting, at most 50; `lacking` and `closed` count all of them.
+    """
+
+    why: str
+    ahead: int
+    ahead_ids: tuple[str, ...]
+    hopeless: bool
+    reserved_worker: str
+    workers: int
+    lacks: tuple[WorkerLack, ...]
+    lacking: dict[str, int]
+    closed: int
+
+
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a task is where it is, or why it waits; `rows` are the workers as they are now, best first."""
+    """Why a task is where it is, or why it waits.
+
+    `rows` are the workers as they are now, best first, at most 50. `placement` and `decision` are of the
+    current attempt, None while the task is queued; `waiting` is None when it is not.
+    """
 
     task: TaskInfo
     summary: str
     rows: tuple[ExplanationRow, ...]
     placement: PlacementRecord | None
+    decision: Decision | None = None
+    waiting: Waiting | None = None
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a task would go if it were submitted now; `task` is as it would be accepted.
+
+    `verdict` says whether it is predicted to meet its deadline: meets or misses; never when no worker could
+    ever take it, unknown when it would wait and for how long cannot be said. `decision` is None when it would
+    wait, and `worker_id` empty; `waiting` is None when it would not.
+    """
+
+    task: TaskInfo
+    worker_id: str
+    summary: str
+    verdict: str
+    decision: Decision | None
+    waiting: Waiting | None
 
 
 class ClusterStats(msgspec.Struct, frozen=True, kw_only=True):

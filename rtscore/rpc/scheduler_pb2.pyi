@@ -634,17 +634,27 @@ class Explanation(_message.Message):
     SUMMARY_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
     PLACEMENT_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
     summary: _builtins.str
     """One sentence."""
     @_builtins.property
     def task(self) -> Global___TaskInfo: ...
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExplanationRow]:
-        """The workers as they are now, best first; of a task that has been placed, how they would rank now."""
+        """The workers as they are now, best first, at most 50; of a task that has been placed, how they would rank now."""
 
     @_builtins.property
     def placement(self) -> Global___PlacementRecord:
         """The recorded decision of the current attempt."""
+
+    @_builtins.property
+    def decision(self) -> Global___Decision:
+        """What the current attempt was chosen from, when it was placed."""
+
+    @_builtins.property
+    def waiting(self) -> Global___Waiting:
+        """What a queued task waits for."""
 
     def __init__(
         self,
@@ -653,16 +663,330 @@ class Explanation(_message.Message):
         summary: _builtins.str = ...,
         rows: _abc.Iterable[Global___ExplanationRow] | None = ...,
         placement: Global___PlacementRecord | None = ...,
+        decision: Global___Decision | None = ...,
+        waiting: Global___Waiting | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_placement", b"_placement", "placement", b"placement", "task", b"task"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_decision", b"_decision", "_placement", b"_placement", "_waiting", b"_waiting", "decision", b"decision", "placement", b"placement", "task", b"task", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_placement", b"_placement", "placement", b"placement", "rows", b"rows", "summary", b"summary", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_decision", b"_decision", "_placement", b"_placement", "_waiting", b"_waiting", "decision", b"decision", "placement", b"placement", "rows", b"rows", "summary", b"summary", "task", b"task", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__decision: _TypeAlias = _typing.Literal["decision"]  # noqa: Y015
+    _WhichOneofArgType__decision: _TypeAlias = _typing.Literal["_decision", b"_decision"]  # noqa: Y015
     _WhichOneofReturnType__placement: _TypeAlias = _typing.Literal["placement"]  # noqa: Y015
     _WhichOneofArgType__placement: _TypeAlias = _typing.Literal["_placement", b"_placement"]  # noqa: Y015
+    _WhichOneofReturnType__waiting: _TypeAlias = _typing.Literal["waiting"]  # noqa: Y015
+    _WhichOneofArgType__waiting: _TypeAlias = _typing.Literal["_waiting", b"_waiting"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__decision) -> _WhichOneofReturnType__decision | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__placement) -> _WhichOneofReturnType__placement | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__waiting) -> _WhichOneofReturnType__waiting | None: ...
 
 Global___Explanation: _TypeAlias = Explanation  # noqa: Y015
+
+@_typing.final
+class Candidate(_message.Message):
+    """A worker that a task could go to; risk = alpha * lateness + beta * load - affinity + penalty."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    PREDICTED_RUNTIME_S_FIELD_NUMBER: _builtins.int
+    LATENESS_S_FIELD_NUMBER: _builtins.int
+    LOAD_FIELD_NUMBER: _builtins.int
+    AFFINITY_FIELD_NUMBER: _builtins.int
+    PENALTY_FIELD_NUMBER: _builtins.int
+    RISK_FIELD_NUMBER: _builtins.int
+    worker_id: _builtins.str
+    predicted_runtime_s: _builtins.float
+    lateness_s: _builtins.float
+    load: _builtins.float
+    affinity: _builtins.float
+    penalty: _builtins.float
+    risk: _builtins.float
+    def __init__(
+        self,
+        *,
+        worker_id: _builtins.str = ...,
+        predicted_runtime_s: _builtins.float = ...,
+        lateness_s: _builtins.float = ...,
+        load: _builtins.float = ...,
+        affinity: _builtins.float = ...,
+        penalty: _builtins.float = ...,
+        risk: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "lateness_s", b"lateness_s", "load", b"load", "penalty", b"penalty", "predicted_runtime_s", b"predicted_runtime_s", "risk", b"risk", "worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Candidate: _TypeAlias = Candidate  # noqa: Y015
+
+@_typing.final
+class Decision(_message.Message):
+    """What a placement was, or would be, chosen from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LackingEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    DECIDED_AT_FIELD_NUMBER: _builtins.int
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    RUNNER_UP_FIELD_NUMBER: _builtins.int
+    MARGIN_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    FITTING_FIELD_NUMBER: _builtins.int
+    LACKING_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
+    TAU_FIELD_NUMBER: _builtins.int
+    SLACK_S_FIELD_NUMBER: _builtins.int
+    ALPHA_FIELD_NUMBER: _builtins.int
+    BETA_FIELD_NUMBER: _builtins.int
+    PARAMS_VERSION_FIELD_NUMBER: _builtins.int
+    decided_at: _builtins.float
+    worker_id: _builtins.str
+    source: _builtins.str
+    """"rts", "round-robin" or "planner"."""
+    note: _builtins.str
+    """Why there are no candidates; empty when there are."""
+    runner_up: _builtins.str
+    """The second candidate, and by how much its risk was higher; empty when there was none."""
+    margin: _builtins.float
+    workers: _builtins.int
+    fitting: _builtins.int
+    """How many workers could take it; not set when only the candidates are known."""
+    closed: _builtins.int
+    tau: _builtins.float
+    """Of the task: the expected runtime of its type, and the seconds that were left until its deadline."""
+    slack_s: _builtins.float
+    alpha: _builtins.float
+    """The weights that the risks were computed with, and their version; 0: they had none."""
+    beta: _builtins.float
+    params_version: _builtins.int
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
+        """At most 8, least risk first: the first one was chosen."""
+
+    @_builtins.property
+    def lacking(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """How many workers lacked which resource, and how many took nothing at all; empty in clusters of more than 500
+        workers, which are not counted.
+        """
+
+    def __init__(
+        self,
+        *,
+        decided_at: _builtins.float = ...,
+        worker_id: _builtins.str = ...,
+        source: _builtins.str = ...,
+        candidates: _abc.Iterable[Global___Candidate] | None = ...,
+        note: _builtins.str = ...,
+        runner_up: _builtins.str = ...,
+        margin: _builtins.float = ...,
+        workers: _builtins.int = ...,
+        fitting: _builtins.int | None = ...,
+        lacking: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        closed: _builtins.int = ...,
+        tau: _builtins.float = ...,
+        slack_s: _builtins.float = ...,
+        alpha: _builtins.float = ...,
+        beta: _builtins.float = ...,
+        params_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fitting", b"_fitting", "fitting", b"fitting"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fitting", b"_fitting", "alpha", b"alpha", "beta", b"beta", "candidates", b"candidates", "closed", b"closed", "decided_at", b"decided_at", "fitting", b"fitting", "lacking", b"lacking", "margin", b"margin", "note", b"note", "params_version", b"params_version", "runner_up", b"runner_up", "slack_s", b"slack_s", "source", b"source", "tau", b"tau", "worker_id", b"worker_id", "workers", b"workers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__fitting: _TypeAlias = _typing.Literal["fitting"]  # noqa: Y015
+    _WhichOneofArgType__fitting: _TypeAlias = _typing.Literal["_fitting", b"_fitting"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fitting) -> _WhichOneofReturnType__fitting | None: ...
+
+Global___Decision: _TypeAlias = Decision  # noqa: Y015
+
+@_typing.final
+class Waiting(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LackingEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    WHY_FIELD_NUMBER: _builtins.int
+    AHEAD_FIELD_NUMBER: _builtins.int
+    AHEAD_IDS_FIELD_NUMBER: _builtins.int
+    HOPELESS_FIELD_NUMBER: _builtins.int
+    RESERVED_WORKER_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    LACKS_FIELD_NUMBER: _builtins.int
+    LACKING_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
+    why: _builtins.str
+    """One sentence."""
+    ahead: _builtins.int
+    """How many queued tasks go first, and the ids of the first few that the caller may see."""
+    hopeless: _builtins.bool
+    """Its deadline can no longer be met, so the tasks that can meet theirs go first."""
+    reserved_worker: _builtins.str
+    """The worker that is kept free for it; empty: none."""
+    workers: _builtins.int
+    closed: _builtins.int
+    @_builtins.property
+    def ahead_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def lacks(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerLack]:
+        """At most 50 workers, the nearest to fitting first."""
+
+    @_builtins.property
+    def lacking(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """How many of all workers lack which resource, and how many take nothing now, whatever they have."""
+
+    def __init__(
+        self,
+        *,
+        why: _builtins.str = ...,
+        ahead: _builtins.int = ...,
+        ahead_ids: _abc.Iterable[_builtins.str] | None = ...,
+        hopeless: _builtins.bool = ...,
+        reserved_worker: _builtins.str = ...,
+        workers: _builtins.int = ...,
+        lacks: _abc.Iterable[Global___WorkerLack] | None = ...,
+        lacking: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        closed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ahead", b"ahead", "ahead_ids", b"ahead_ids", "closed", b"closed", "hopeless", b"hopeless", "lacking", b"lacking", "lacks", b"lacks", "reserved_worker", b"reserved_worker", "why", b"why", "workers", b"workers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Waiting: _TypeAlias = Waiting  # noqa: Y015
+
+@_typing.final
+class WorkerLack(_message.Message):
+    """What a worker has too little of, 0 where it has enough."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    CPU_FIELD_NUMBER: _builtins.int
+    MEMORY_FIELD_NUMBER: _builtins.int
+    GPU_FIELD_NUMBER: _builtins.int
+    STORAGE_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    worker_id: _builtins.str
+    cpu: _builtins.float
+    memory: _builtins.float
+    gpu: _builtins.float
+    storage: _builtins.float
+    why: _builtins.str
+    """Why it does not take the task, whatever it has; empty when only room is lacking."""
+    def __init__(
+        self,
+        *,
+        worker_id: _builtins.str = ...,
+        cpu: _builtins.float = ...,
+        memory: _builtins.float = ...,
+        gpu: _builtins.float = ...,
+        storage: _builtins.float = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu", b"cpu", "gpu", b"gpu", "memory", b"memory", "storage", b"storage", "why", b"why", "worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkerLack: _TypeAlias = WorkerLack  # noqa: Y015
+
+@_typing.final
+class PlanReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    worker_id: _builtins.str
+    """Where it would go now; empty: it would wait."""
+    summary: _builtins.str
+    """One sentence."""
+    verdict: _builtins.str
+    """Whether it is predicted to meet its deadline: "meets" or "misses"; "never" when no worker could ever take it,
+    "unknown" when it is not known when it would start.
+    """
+    @_builtins.property
+    def task(self) -> Global___TaskInfo:
+        """As it would be accepted: type, tau, deadline, and what is predicted of it."""
+
+    @_builtins.property
+    def decision(self) -> Global___Decision: ...
+    @_builtins.property
+    def waiting(self) -> Global___Waiting: ...
+    def __init__(
+        self,
+        *,
+        task: Global___TaskInfo | None = ...,
+        worker_id: _builtins.str = ...,
+        summary: _builtins.str = ...,
+        verdict: _builtins.str = ...,
+        decision: Global___Decision | None = ...,
+        waiting: Global___Waiting | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_decision", b"_decision", "_waiting", b"_waiting", "decision", b"decision", "task", b"task", "waiting", b"waiting"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_decision", b"_decision", "_waiting", b"_waiting", "decision", b"decision", "summary", b"summary", "task", b"task", "verdict", b"verdict", "waiting", b"waiting", "worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__decision: _TypeAlias = _typing.Literal["decision"]  # noqa: Y015
+    _WhichOneofArgType__decision: _TypeAlias = _typing.Literal["_decision", b"_decision"]  # noqa: Y015
+    _WhichOneofReturnType__waiting: _TypeAlias = _typing.Literal["waiting"]  # noqa: Y015
+    _WhichOneofArgType__waiting: _TypeAlias = _typing.Literal["_waiting", b"_waiting"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__decision) -> _WhichOneofReturnType__decision | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__waiting) -> _WhichOneofReturnType__waiting | None: ...
+
+Global___PlanReply: _TypeAlias = PlanReply  # noqa: Y015
 
 @_typing.final
 class ExplanationRow(_message.Message):

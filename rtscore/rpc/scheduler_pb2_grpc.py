@@ -85,6 +85,11 @@ class SchedulerServiceStub:
                 request_serializer=rtscore_dot_rpc_dot_scheduler__pb2.TaskRef.SerializeToString,
                 response_deserializer=rtscore_dot_rpc_dot_scheduler__pb2.Explanation.FromString,
                 _registered_method=True)
+        self.Plan = channel.unary_unary(
+                '/rtscore.v1.SchedulerService/Plan',
+                request_serializer=rtscore_dot_rpc_dot_scheduler__pb2.TaskSpec.SerializeToString,
+                response_deserializer=rtscore_dot_rpc_dot_scheduler__pb2.PlanReply.FromString,
+                _registered_method=True)
         self.GetClusterStats = channel.unary_unary(
                 '/rtscore.v1.SchedulerService/GetClusterStats',
                 request_serializer=rtscore_dot_rpc_dot_scheduler__pb2.ClusterStatsRequest.SerializeToString,
@@ -193,6 +198,13 @@ class SchedulerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Plan(self, request, context):
+        """Where a task would go now, and whether it would make it; nothing is submitted. A command is not needed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetClusterStats(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -292,6 +304,11 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
                     servicer.Explain,
                     request_deserializer=rtscore_dot_rpc_dot_scheduler__pb2.TaskRef.FromString,
                     response_serializer=rtscore_dot_rpc_dot_scheduler__pb2.Explanation.SerializeToString,
+            ),
+            'Plan': grpc.unary_unary_rpc_method_handler(
+                    servicer.Plan,
+                    request_deserializer=rtscore_dot_rpc_dot_scheduler__pb2.TaskSpec.FromString,
+                    response_serializer=rtscore_dot_rpc_dot_scheduler__pb2.PlanReply.SerializeToString,
             ),
             'GetClusterStats': grpc.unary_unary_rpc_method_handler(
                     servicer.GetClusterStats,
@@ -599,6 +616,33 @@ class SchedulerService:
             '/rtscore.v1.SchedulerService/Explain',
             rtscore_dot_rpc_dot_scheduler__pb2.TaskRef.SerializeToString,
             rtscore_dot_rpc_dot_scheduler__pb2.Explanation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Plan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rtscore.v1.SchedulerService/Plan',
+            rtscore_dot_rpc_dot_scheduler__pb2.TaskSpec.SerializeToString,
+            rtscore_dot_rpc_dot_scheduler__pb2.PlanReply.FromString,
             options,
             channel_credentials,
             insecure,

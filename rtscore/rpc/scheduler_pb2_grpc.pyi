@@ -53,6 +53,8 @@ class SchedulerServiceStub:
     """Nothing new is placed on a drained worker; what runs there goes on."""
     Explain: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.TaskRef, _scheduler_pb2.Explanation]
     """Why there, or why it waits."""
+    Plan: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.TaskSpec, _scheduler_pb2.PlanReply]
+    """Where a task would go now, and whether it would make it; nothing is submitted. A command is not needed."""
     GetClusterStats: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.ClusterStatsRequest, _scheduler_pb2.ClusterStats]
     GetParams: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.ParamsRef, _scheduler_pb2.ParamsVersion]
     """The scheduling parameters of one version; version 0 is the one in use."""
@@ -88,6 +90,8 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
     """Nothing new is placed on a drained worker; what runs there goes on."""
     Explain: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.TaskRef, _scheduler_pb2.Explanation]  # type: ignore[assignment]
     """Why there, or why it waits."""
+    Plan: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.TaskSpec, _scheduler_pb2.PlanReply]  # type: ignore[assignment]
+    """Where a task would go now, and whether it would make it; nothing is submitted. A command is not needed."""
     GetClusterStats: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.ClusterStatsRequest, _scheduler_pb2.ClusterStats]  # type: ignore[assignment]
     GetParams: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.ParamsRef, _scheduler_pb2.ParamsVersion]  # type: ignore[assignment]
     """The scheduling parameters of one version; version 0 is the one in use."""
@@ -180,6 +184,14 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_scheduler_pb2.Explanation, _abc.Awaitable[_scheduler_pb2.Explanation]]:
         """Why there, or why it waits."""
+
+    @_abc_1.abstractmethod
+    def Plan(
+        self,
+        request: _scheduler_pb2.TaskSpec,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_pb2.PlanReply, _abc.Awaitable[_scheduler_pb2.PlanReply]]:
+        """Where a task would go now, and whether it would make it; nothing is submitted. A command is not needed."""
 
     @_abc_1.abstractmethod
     def GetClusterStats(

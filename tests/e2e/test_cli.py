@@ -312,19 +312,57 @@ def test_explain_says_where_and_why(cluster: str, client: MasterClient) -> None:
     found = document(call("explain", "cli-why", "--json", master=cluster))
     assert found["placement"]["worker_id"] == "w1"
     assert found["placement"]["source"] == "rts"
-    assert "w1" in call("explain", "cli-why", master=cluster).stdout
+    assert [c["worker_id"] for c in found["decision"]["candidates"]] == ["w1"]
+    shown = call("explain", "cli-why", master=cluster).stdout
+    assert re.search(r"Placed on w1 at \S+ by rts with risk \d", shown)
+    assert "There is no runner-up.\n1 of 1 worker could take it." in shown
+    assert re.search(r"^WORKER +RISK +RUNTIME +LATE +LOAD +AFFINITY +PENALTY$", shown, re.MULTILINE)
+    assert "parameters version" in shown
+    assert "as they are now" not in shown
+    now = call("explain", "cli-why", "--now", master=cluster).stdout
+    assert re.search(r"as they are now:\nWORKER .* LACKS", now)
 
 
 def test_explain_says_why_a_task_waits(cluster: str, client: MasterClient) -> None:
     client.submit(TaskSpec(task_id="cli-huge", command="true", gpu=3))
     try:
         shown = call("explain", "cli-huge", master=cluster).stdout
-        assert "gpu" in shown
+        assert "Of 1 worker, 1 lacks gpu:" in shown
+        assert re.search(r"^w1 +gpu 2$", shown, re.MULTILINE)
         (row,) = document(call("explain", "cli-huge", "--json", master=cluster))["rows"]
         assert not row["feasible"]
         assert "gpu" in row["lacks"]
     finally:
         client.cancel("cli-huge")
+
+
+def test_a_plan_says_where_and_whether_and_submits_nothing(cluster: str, client: MasterClient) -> None:
+    before = client.stats()
+    ran = call("plan", "--cpu", "1", "--memory", "0.5", master=cluster)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("Would be placed on worker w1 now.\ncpu-light, expected to run ")
+    assert max(map(len, ran.stdout.splitlines())) <= 80
+    assert "It should meet it." in ran.stdout
+    found = document(call("plan", "--cpu", "1", "--json", "--", "sleep", "1", master=cluster))
+    assert (found["worker_id"], found["verdict"], found["task"]["command"]) == ("w1", "meets", "sleep 1")
+    after = client.stats()
+    assert (before.queued, before.completed) == (after.queued, after.completed)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--cpu", "64"), "No worker could ever take it."),
+        (("--memory", "2", "--gpu", "2"), "No worker could ever take it."),
+        (("--cpu", "1", "--deadline", "1s"), "It will probably miss it."),
+    ],
+)
+def test_a_plan_that_will_not_make_it_exits_1_and_says_so(
+    cluster: str, options: tuple[str, ...], said: str
+) -> None:
+    ran = call("plan", *options, master=cluster)
+    assert (ran.returncode, ran.stderr) == (1, "")
+    assert said in ran.stdout
 
 
 def test_stats_count_tasks_and_decisions(cluster: str, client: MasterClient) -> None:
@@ -353,6 +391,7 @@ def test_without_a_master_every_command_exits_3_and_says_what_to_do() -> None:
         ("workers", "--json"),
         ("drain", "w"),
         ("explain", "t"),
+        ("plan", "--cpu", "1"),
         ("stats",),
     )
     # At once: each tries for two seconds.

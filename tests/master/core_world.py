@@ -133,6 +133,9 @@ class ModelStore:
 class World:
     """Drives a cluster the way the shell does: handle, write, and look at what else was asked for."""
 
+    # Makes the scheduler of a table.
+    policy: Any = CountingScheduler
+
     def __init__(self, now: float = 1000.0, **options: Any) -> None:
         self.now = now
         self.options = {"heartbeat_interval_s": 2.0, "grace_s": 10.0, **options}
@@ -143,7 +146,7 @@ class World:
     def boot(self) -> list[Effect]:
         """A master begins on the store as it is."""
         self.table = WorkerTable()
-        self.scheduler = CountingScheduler(self.table)
+        self.scheduler = self.policy(self.table)
         self.tau = InMemoryTauStore()
         self.cluster = Cluster(self.table, self.scheduler, self.tau, **self.options)
         return self.do(Restore(self.store.snapshot()))
@@ -278,6 +281,12 @@ class World:
                     assert not (fits and member.supports(group.executor)), f"{group.first()} fits {member}"
 
 
+class RankedWorld(World):
+    """A world with the real scheduler, which ranks and explains."""
+
+    policy = RTSScheduler
+
+
 def of(kind: type[E], effects: Iterable[object]) -> list[E]:
     """The effects of one kind."""
     return [e for e in effects if isinstance(e, kind)]
@@ -293,6 +302,7 @@ __all__ = [
     "CancelAttempt",
     "CountingScheduler",
     "ModelStore",
+    "RankedWorld",
     "Recorded",
     "TaskChanged",
     "World",

@@ -69,7 +69,9 @@ def stored(write: InsertTask, now: TaskStatus | None = None) -> StoredTask:
 
 
 def attempt(task_id: str, number: int = 1, **fields: Any) -> AttemptRecord:
-    record = AttemptRecord(task_id, number, "w7", 1001.5, 0.25, 12.0, 48.5, 1.5, "rts", 0.125)
+    record = AttemptRecord(
+        task_id, number, "w7", 1001.5, 0.25, 12.0, 48.5, 1.5, "rts", 0.125, decision=b"\x98\x00kept\xff"
+    )
     return replace(record, **fields)
 
 

@@ -84,6 +84,20 @@ async def test_another_users_task_can_be_neither_seen_nor_ended(tmp_path: Path) 
         assert (await refusal(stub.CancelTask(ref, **shows("bob")))).code() is DENIED
 
 
+async def test_what_is_ahead_is_counted_for_everyone_and_named_to_whom_it_belongs(tmp_path: Path) -> None:
+    async with guarded(tmp_path) as (_, stub, _):
+        for task_id, name in (("a", "alice"), ("b", "bob"), ("mine", "alice")):
+            await stub.SubmitTask(spec(task_id, cpu=1.0), **shows(name))
+        ref = scheduler_pb2.TaskRef(task_id="mine")
+        for name, named in (("alice", ["a"]), ("root", ["a", "b"])):
+            waiting = (await stub.Explain(ref, **shows(name))).waiting
+            assert (waiting.ahead, list(waiting.ahead_ids)) == (2, named)
+        planned = (await stub.Plan(scheduler_pb2.TaskSpec(cpu=1.0), **shows("bob"))).waiting
+        assert (planned.ahead, list(planned.ahead_ids)) == (3, ["b"])
+        error = await refusal(stub.Plan(scheduler_pb2.TaskSpec(user_id="bob"), **shows("alice")))
+        assert error.code() is DENIED
+
+
 async def test_an_admin_ends_anyones_task(tmp_path: Path) -> None:
     async with guarded(tmp_path) as (_, stub, _):
         await stub.SubmitTask(spec("t"), **shows("alice"))

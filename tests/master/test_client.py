@@ -340,6 +340,29 @@ async def test_explain_is_typed(tmp_path: Any, connect: Any) -> None:
         assert row.worker_id == "w1"
 
 
+async def test_explanations_and_plans_have_the_same_records(tmp_path: Any, connect: Any) -> None:
+    async with (
+        serving(config(tmp_path)) as (server, _),
+        SessionWorker(server.address) as worker,
+        connect(server.address) as client,
+    ):
+        plan = await client.plan(TaskSpec(cpu=1))
+        assert (plan.worker_id, plan.verdict, plan.waiting) == ("w1", "meets", None)
+        assert (plan.task.task_type, plan.task.command) == ("cpu-light", "")
+        await client.submit(TaskSpec("true", task_id="t", cpu=1))
+        await worker.next_assignment()
+        decision = (await client.explain("t")).decision
+        assert [c.worker_id for c in decision.candidates] == ["w1"]
+        assert (decision.runner_up, decision.margin, decision.fitting) == ("", None, 1)
+        assert plan.decision.candidates == decision.candidates
+        await client.submit(TaskSpec("true", task_id="waits", cpu=100))
+        waiting = (await client.explain("waits")).waiting
+        assert (waiting.ahead, waiting.lacking, waiting.lacks[0].cpu) == (0, {"cpu": 1}, 93.0)
+        behind = await client.plan(TaskSpec(cpu=100))
+        assert behind.decision is None
+        assert behind.waiting.ahead_ids == ("waits",)
+
+
 def test_the_library_does_not_load_the_client() -> None:
     code = "import rtscore, sys; print([m for m in sys.modules if m.split('.')[0] in ('grpc', 'google')])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

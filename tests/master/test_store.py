@@ -400,6 +400,13 @@ async def test_an_answer_of_many_rows_comes_whole(store: Store) -> None:
     assert len(await store.list_tasks(TaskQuery(limit=11_000))) == 11_000
 
 
+async def test_what_a_placement_was_chosen_from_comes_back_byte_for_byte(store: Store) -> None:
+    kept = {"decision": bytes(range(256)), **ENDED}
+    await store.commit([insert("a"), place("a", 1, **kept), place("a", 2, decision=None)])
+    assert await store.attempts("a") == [attempt("a", 1, **kept), attempt("a", 2, decision=None)]
+    assert (await store.load()).attempts == (attempt("a", 2, decision=None),)
+
+
 async def test_a_history_joins_a_result_with_its_task_and_its_attempt(store: Store) -> None:
     await store.commit([insert("a", submitted_at=1000.25), place("a", 1, load_at_start=0.9, cpu_avail=1.0)])
     await store.commit([place("a", 2, worker_id="w8"), outcome("a", worker_id="w8", sla_success=False)])

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from store_samples import insert, outcome, place, result, spec, status, use, version
+from store_samples import attempt, insert, outcome, place, result, spec, status, use, version
 
 from master.errors import StoreUnavailableError
 from master.events import InsertTask
@@ -167,15 +167,17 @@ async def test_a_file_of_version_1_keeps_its_records_and_has_a_history(path: Pat
         old.execute("PRAGMA user_version = 1")
         for kind, rows in plan([insert("a"), place("a", 2), outcome("a", logs_offset=0)]):
             statement, values = STATEMENTS[kind], [[getattr(v, "value", v) for v in row] for row in rows]
-            if kind == "insert_result":
-                # A column of version 3, and the last one.
-                statement = statement.replace(", logs_offset", "").replace("?, ?)", "?)")
+            if kind in ("insert_result", "insert_attempt"):
+                # Columns of versions 3 and 5, and the last ones.
+                added = {"insert_result": ", logs_offset", "insert_attempt": ", decision"}[kind]
+                statement = statement.replace(added, "").replace("?, ?)", "?)")
                 values = [row[:-1] for row in values]
             old.executemany(statement, values)
     store = SqliteStore(path)
     await store.open()
     try:
         assert await store.result("a") == result("a", logs_offset=0)
+        assert await store.attempts("a") == [attempt("a", 2, decision=None)]
         assert (await store.history(0.0, 2000.0))["task_id"] == ["a"]
         await store.commit([use(1)])
         assert await store.params_versions(9) == [version(1)]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtscore import (
+    Candidate,
     Decision,
     Explanation,
     GAParams,
@@ -48,6 +49,8 @@ assert_type(scheduler.select_many([task], reserve=False), list[Decision])
 assert_type(scheduler.explain(task), Explanation)
 assert_type(scheduler.explain(task)[0], WorkerTerms)
 assert_type(scheduler.explain(task)[:3], list[WorkerTerms])
+assert_type(scheduler.candidates(task, limit=3), list[Candidate])
+assert_type(scheduler.fit(task).fitting, int)
 assert_type(scheduler.params, GAParams)
 
 schedulers: list[Scheduler] = [scheduler, RoundRobinScheduler(table)]

@@ -38,6 +38,9 @@ class Decision:
     def time_select_many(self, workers: int, kind: str) -> None:
         self.cluster.scheduler.select_many(self.batch, None, False)
 
+    def time_candidates(self, workers: int, kind: str) -> None:
+        self.cluster.scheduler.candidates(next(self.tasks))
+
     def peakmem_select(self, workers: int, kind: str) -> None:
         self.select_worker(next(self.tasks))
 
@@ -46,7 +49,7 @@ class Placing(Decision):
     """A decision that is acted upon: the next one finds a changed block."""
 
     params = (SIZES, [kind for kind in KINDS if kind in PLACEABLE])
-    time_select = time_select_many = peakmem_select = None
+    time_select = time_select_many = time_candidates = peakmem_select = None
 
     def setup(self, workers: int, kind: str) -> None:
         super().setup(workers, kind)
@@ -69,7 +72,7 @@ class Placing(Decision):
 class Heartbeats(Decision):
     """One worker in a hundred reports its load, then a task is decided."""
 
-    time_select = time_select_many = peakmem_select = None
+    time_select = time_select_many = time_candidates = peakmem_select = None
 
     def setup(self, workers: int, kind: str) -> None:
         super().setup(workers, kind)
