@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from nicegui import app, ui
@@ -96,15 +96,22 @@ def set_chip(label: ui.label, word: str) -> None:
     label.text = word
 
 
+class Panel(NamedTuple):
+    """A titled box: the whole of it, and the line of its title."""
+
+    whole: ui.element
+    head: ui.element
+
+
 @contextlib.contextmanager
-def panel(title: str, note: str = "") -> Iterator[ui.element]:
-    """A titled box; the block draws below the title, what it yields is the title's line."""
-    with ui.element("section").classes("panel"):
+def panel(title: str, note: str = "") -> Iterator[Panel]:
+    """Draw a titled box; the block draws below the title."""
+    with ui.element("section").classes("panel") as whole:
         with ui.element("div").classes("head") as head:
             heading(title, 2)
             if note:
                 ui.label(note).classes("quiet")
-        yield head
+        yield Panel(whole, head)
 
 
 def heading(text: str, level: int) -> ui.label:

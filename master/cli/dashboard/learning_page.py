@@ -72,18 +72,18 @@ class _LearningView:
                 for name in ("Version in use", "Next epoch", "Probation", "Risk weights", "Theta")
             }
         with ui.element("div").classes("cols two"):
-            with panel("Search") as head:
-                with head:
+            with panel("Search") as box:
+                with box.head:
                     self._search = ui.label("").classes("quiet")
                 self._course = chart("Best and mean fitness by generation")
                 self._no_course = ui.label(
                     "No search yet: an epoch runs when its time has come and tasks have finished."
                 ).classes("empty")
-            with panel("Penalties", "by worker; a higher one is chosen less") as _:
+            with panel("Penalties", "by worker; a higher one is chosen less"):
                 self._penalties = chart("Penalty of each worker")
                 self._no_penalties = _nothing_learned()
-        with panel("Affinity", "of task types for workers; blue is faster or more reliable there") as head:
-            with head:
+        with panel("Affinity", "of task types for workers; blue is faster or more reliable there") as box:
+            with box.head:
                 self._which = ui.label("").classes("quiet")
             self._map = chart("Affinity of task types for workers", "300px")
             self._no_map = _nothing_learned()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
+from urllib.parse import quote
 
 import msgspec
 from nicegui import ui
@@ -82,3 +83,8 @@ def bar(percent: float, text: str) -> dict[str, Any]:
 def instant(text: str, exact: str) -> dict[str, str] | None:
     """A cell of a "time" column."""
     return {"text": text, "exact": exact} if text else None
+
+
+def task_href(task_id: str) -> str:
+    """The address of a task's page."""
+    return f"/task?id={quote(task_id, safe='')}"

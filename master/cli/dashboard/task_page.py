@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from nicegui import ui
@@ -13,10 +14,10 @@ from master.cli.dashboard.desk import Desk
 from master.cli.dashboard.frame import button, confirm, frame, heading, panel, set_chip
 from master.cli.dashboard.log_view import LogView
 from master.cli.dashboard.picture import Topic
-from master.cli.dashboard.tables import Column, fill, table
-from rtscore.client import Explanation, TaskInfo
+from master.cli.dashboard.tables import Column, fill, table, task_href
+from rtscore.client import Candidate, Decision, Explanation, ExplanationRow, TaskInfo, Waiting, WorkerLack
 
-_CANDIDATES = (
+_TERMS = (
     Column("worker", "Worker", "mono"),
     Column("risk", "Risk", "number"),
     Column("runtime", "Runtime", "number", wide=True),
@@ -24,8 +25,21 @@ _CANDIDATES = (
     Column("load", "Load", "number"),
     Column("affinity", "Affinity", "number", wide=True),
     Column("penalty", "Penalty", "number", wide=True),
-    Column("lacks", "Lacks", "long"),
 )
+_CANDIDATES = (*_TERMS, Column("more", "Behind the first", "number"))
+_NOW = (*_TERMS, Column("lacks", "Lacks", "long"))
+_LACKS = (
+    Column("worker", "Worker", "mono"),
+    Column("cpu", "Cores", "number"),
+    Column("memory", "Memory, GiB", "number"),
+    Column("gpu", "GPU", "number"),
+    Column("storage", "Storage, GiB", "number", wide=True),
+    Column("why", "Takes none because", "long"),
+)
+
+
+_MOST = 20
+"""Rows of a table of workers on this page."""
 
 
 def install(desk: Desk) -> None:
@@ -61,13 +75,23 @@ class _TaskView:
                 with panel("Why"), ui.element("div").classes("body"):
                     self._why = ui.label("")
                     self._placed = ui.label("").classes("quiet").style("margin-top: 6px")
+                    self._ahead = ui.element("div").classes("inline")
                 with panel("Task"), ui.element("div").classes("body"):
                     self._facts = ui.element("div").classes("facts")
-            with panel("Candidates", "the workers as they are now, best first"):
-                self._rows = table(_CANDIDATES)
-                self._more = ui.label("").classes("pager")
-            with panel("Output") as head:
-                with head:
+            with panel("Candidates", "at the moment of the decision, the chosen one first") as box:
+                self._candidates_panel = box.whole
+                self._candidates = table(_CANDIDATES)
+                self._formula = ui.label("").classes("pager")
+            with panel("What it lacks", "on each worker, the nearest to fitting first") as box:
+                self._lacks_panel = box.whole
+                self._lacks = table(_LACKS)
+                self._more_lacks = ui.label("").classes("pager")
+            with panel("Workers now", "how they would rank at this moment, best first") as box:
+                self._now_panel = box.whole
+                self._now = table(_NOW)
+                self._more_now = ui.label("").classes("pager")
+            with panel("Output") as box:
+                with box.head:
                     ui.element("div").classes("grow")
                     follow = ui.switch("Follow", value=True).props("dense")
                 log = LogView(desk, task_id)
@@ -94,10 +118,57 @@ class _TaskView:
         self._placed.text = _placed(found)
         self._redraw("steps", _steps(task), self._draw_steps)
         self._redraw("facts", _facts(task), self._draw_facts)
-        fill(self._rows, _candidates(found))
-        hidden = len(found.rows) - len(self._rows.rows)
-        self._more.text = f"and {words.plural(hidden, 'more worker')}"
-        self._more.set_visibility(hidden > 0)
+        self._redraw(
+            "ahead", found.waiting and (found.waiting.ahead, found.waiting.ahead_ids), self._draw_ahead
+        )
+        self._show_candidates(found.decision)
+        self._show_lacks(found.waiting)
+        # Where a task that has ended would go now says nothing about it.
+        now = not found.waiting and bool(found.rows) and not (found.decision and task.finished)
+        self._now_panel.set_visibility(now)
+        if now:
+            _fill(self._now, [_now(row) for row in found.rows], self._more_now)
+
+    def _show_candidates(self, decision: Decision | None) -> None:
+        there = decision is not None and bool(decision.candidates)
+        self._candidates_panel.set_visibility(there)
+        if decision is None or not there:
+            return
+        least = decision.candidates[0].risk
+        fill(
+            self._candidates,
+            [
+                {**_terms(row), "more": f"{row.risk - least:+.3f}" if place else ""}
+                for place, row in enumerate(decision.candidates)
+            ],
+        )
+        version = f"version {decision.params_version}" if decision.params_version else "the defaults"
+        formula = (
+            f"{decision.alpha:.4g} \u00d7 lateness + {decision.beta:.4g} \u00d7 load - affinity + penalty"
+        )
+        self._formula.text = f"risk = {formula}, with the weights of {version}; {output.duration(decision.slack_s)} were left until the deadline"
+
+    def _show_lacks(self, waiting: Waiting | None) -> None:
+        there = waiting is not None and bool(waiting.lacks)
+        self._lacks_panel.set_visibility(there)
+        if waiting is None or not there:
+            return
+        fill(self._lacks, [_lack(each) for each in waiting.lacks[:_MOST]])
+        self._more_lacks.text = f"Of {words.plural(waiting.workers, 'worker')}: " + _counts(
+            waiting.lacking, waiting.closed
+        )
+
+    def _draw_ahead(self, ahead: tuple[int, tuple[str, ...]] | None) -> None:
+        self._ahead.clear()
+        if not ahead:
+            return
+        number, ids = ahead
+        with self._ahead:
+            ui.label(f"{words.plural(number, 'task')} ahead of it{':' if ids else '.'}").classes("quiet")
+            for each in ids:
+                ui.link(output.clean(each), task_href(each)).classes("mono")
+            if number > len(ids) > 0:
+                ui.label(f"and {words.count(number - len(ids))} more").classes("quiet")
 
     def _redraw(self, name: str, what: Any, draw: Any) -> None:
         if self._shown.get(name) != what:
@@ -201,26 +272,63 @@ def _placed(found: Explanation) -> str:
     if (placed := found.placement) is None:
         return ""
     risk = "" if placed.risk is None else f" at risk {placed.risk:.3f}"
-    return output.clean(
+    sentences = [
         f"Attempt {placed.attempt} was placed on {placed.worker_id} at {words.clock(placed.assigned_at)} by "
         f"{placed.source}{risk}, when its load was {placed.load_at_start:.2f} and it had "
         f"{output.amount(placed.cpu_avail)} cores, {output.amount(placed.memory_avail)} GiB and "
         f"{output.amount(placed.gpu_avail)} gpu free."
-    )
-
-
-def _candidates(found: Explanation, most: int = 20) -> list[dict[str, Any]]:
-    return [
-        {
-            "key": row.worker_id,
-            "worker": output.clean(row.worker_id),
-            "risk": f"{row.risk:.3f}" if row.feasible else "-",
-            "runtime": output.duration(row.predicted_runtime_s) if row.feasible else "-",
-            "late": output.duration(row.lateness_s) if row.feasible else "-",
-            "load": f"{row.load:.2f}",
-            "affinity": f"{row.affinity:+.2f}",
-            "penalty": f"{row.penalty:.2f}",
-            "lacks": row.lacks,
-        }
-        for row in found.rows[:most]
     ]
+    if (decision := found.decision) is not None:
+        if decision.runner_up and decision.margin is not None:
+            sentences.append(f"The runner-up, {decision.runner_up}, lost by {decision.margin:.3f}.")
+        if decision.fitting is not None:
+            of = f"{words.count(decision.fitting)} of {words.plural(decision.workers, 'worker')}"
+            sentences.append(f"{of} could take it; {_counts(decision.lacking, decision.closed)}.")
+        if decision.note:
+            sentences.append(f"{decision.note[0].upper()}{decision.note[1:].rstrip('.')}.")
+    return output.clean(" ".join(sentences))
+
+
+def _counts(lacking: Mapping[str, int], closed: int) -> str:
+    """How many workers lack what."""
+    parts = [f"{words.count(number)} lack {name}" for name, number in lacking.items() if number]
+    if closed:
+        parts.append(f"{words.count(closed)} take nothing now")
+    return ", ".join(parts) or "none lacks anything"
+
+
+def _terms(row: Candidate | ExplanationRow) -> dict[str, Any]:
+    return {
+        "key": row.worker_id,
+        "worker": output.clean(row.worker_id),
+        "risk": f"{row.risk:.3f}",
+        "runtime": output.duration(row.predicted_runtime_s),
+        "late": output.duration(row.lateness_s),
+        "load": f"{row.load:.2f}",
+        "affinity": f"{row.affinity:+.2f}",
+        "penalty": f"{row.penalty:.2f}",
+    }
+
+
+def _now(row: ExplanationRow) -> dict[str, Any]:
+    unknown = {} if row.feasible else dict.fromkeys(("risk", "runtime", "late"), "-")
+    return {**_terms(row), **unknown, "lacks": row.lacks}
+
+
+def _lack(each: WorkerLack) -> dict[str, Any]:
+    return {
+        "key": each.worker_id,
+        "worker": output.clean(each.worker_id),
+        **{
+            name: output.amount(amount) if (amount := getattr(each, name)) else ""
+            for name in ("cpu", "memory", "gpu", "storage")
+        },
+        "why": output.clean(each.why),
+    }
+
+
+def _fill(made: ui.table, rows: list[dict[str, Any]], more: ui.label) -> None:
+    fill(made, rows[:_MOST])
+    hidden = len(rows) - _MOST
+    more.text = f"and {words.plural(hidden, 'more worker')}"
+    more.set_visibility(hidden > 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from nicegui import ui
 from starlette.requests import Request
@@ -15,7 +15,7 @@ from master.cli.dashboard.desk import Desk
 from master.cli.dashboard.frame import confirm, frame, heading
 from master.cli.dashboard.pager import PAGE, Pager
 from master.cli.dashboard.picture import Look, Topic
-from master.cli.dashboard.tables import Column, fill, instant, link, table
+from master.cli.dashboard.tables import Column, fill, instant, link, table, task_href
 from master.cli.tasks import STATES, sla_word
 from rtscore import TASK_TYPES
 from rtscore.client import TaskInfo, TaskPage
@@ -168,8 +168,3 @@ def _row(task: TaskInfo, read_only: bool) -> dict[str, Any]:
         "sla": sla_word(task),
         "act": "Cancel" if not (read_only or task.finished) else "",
     }
-
-
-def task_href(task_id: str) -> str:
-    """The address of a task's page."""
-    return f"/task?id={quote(task_id, safe='')}"
