@@ -124,6 +124,9 @@ def test_a_task_is_seen_running_explained_followed_and_cancelled(
     expect(page.get_by_role("heading", name=task_id)).to_be_visible()
     expect(page.locator(".title .chip").first).to_have_text("running")
     expect(page.get_by_text("Attempt 1 was placed on")).to_contain_text("at risk")
+    chosen = page.locator("section", has_text="at the moment of the decision")
+    expect(chosen.get_by_role("cell", name=HOSTILE)).to_be_visible()
+    expect(chosen.get_by_text("with the weights of version 1")).to_be_visible()
     expect(page.get_by_role("log")).to_contain_text("first words")
     assert "second words" not in page.get_by_role("log").inner_text()
     gate.touch()
@@ -146,6 +149,9 @@ def test_a_task_that_waits_says_why(page: Page, site: str, busy_client: MasterCl
     page.goto(f"{site}/task?id={task_id}")
     expect(page.locator(".title .chip").first).to_have_text("queued")
     expect(page.get_by_text("needs cpu 1000; the largest worker has 8").first).to_be_visible()
+    expect(page.locator("tr", has_text=HOSTILE).get_by_role("cell").nth(1)).to_have_text(
+        re.compile("99[2-9]")
+    )
     busy_client.cancel(task_id)
     expect(page.locator(".title .chip").first).to_have_text("cancelled")
 

@@ -30,10 +30,10 @@ _CANDIDATES = (*_TERMS, Column("more", "Behind the first", "number"))
 _NOW = (*_TERMS, Column("lacks", "Lacks", "long"))
 _LACKS = (
     Column("worker", "Worker", "mono"),
-    Column("cpu", "Cores", "number"),
-    Column("memory", "Memory, GiB", "number"),
-    Column("gpu", "GPU", "number"),
-    Column("storage", "Storage, GiB", "number", wide=True),
+    Column("cpu", "Cores short", "number"),
+    Column("memory", "GiB memory short", "number"),
+    Column("gpu", "GPU short", "number"),
+    Column("storage", "GiB storage short", "number", wide=True),
     Column("why", "Takes none because", "long"),
 )
 
@@ -82,7 +82,7 @@ class _TaskView:
                 self._candidates_panel = box.whole
                 self._candidates = table(_CANDIDATES)
                 self._formula = ui.label("").classes("pager")
-            with panel("What it lacks", "on each worker, the nearest to fitting first") as box:
+            with panel("What is short", "on each worker, the nearest to fitting first") as box:
                 self._lacks_panel = box.whole
                 self._lacks = table(_LACKS)
                 self._more_lacks = ui.label("").classes("pager")
@@ -146,7 +146,10 @@ class _TaskView:
         formula = (
             f"{decision.alpha:.4g} \u00d7 lateness + {decision.beta:.4g} \u00d7 load - affinity + penalty"
         )
-        self._formula.text = f"risk = {formula}, with the weights of {version}; {output.duration(decision.slack_s)} were left until the deadline"
+        left = output.duration(decision.slack_s)
+        self._formula.text = (
+            f"risk = {formula}, with the weights of {version}; {left} were left until the deadline"
+        )
 
     def _show_lacks(self, waiting: Waiting | None) -> None:
         there = waiting is not None and bool(waiting.lacks)
@@ -263,7 +266,7 @@ def _facts(task: TaskInfo) -> list[tuple[str, str]]:
         ("worker", task.worker_id),
         ("attempt", str(task.attempt) if task.attempt else ""),
         ("exit code", "" if task.exit_code is None else str(task.exit_code)),
-        ("reason", task.reason),
+        ("reason", task.reason if task.finished else ""),
     ]
     return [(name, output.clean(value)) for name, value in facts if value]
 
