@@ -136,7 +136,7 @@ def heat_map(
             "itemWidth": 10,
             "text": [f"+{bound:g}", f"-{bound:g}"],
             "textStyle": _TEXT,
-            "inRange": {"color": ["#e08a1e", "#c7a67e", "#9aa3af", "#8eabe0", "#5b8df5"]},
+            "inRange": {"color": ["#e08a1e", "#d3b083", "#b0b8c3", "#93b0ea", "#5b8df5"]},
         },
         "series": [
             {

@@ -86,16 +86,16 @@ class _TaskView:
                 self._lacks_panel = box.whole
                 self._lacks = table(_LACKS)
                 self._more_lacks = ui.label("").classes("pager")
-            with panel("Workers now", "how they would rank at this moment, best first") as box:
-                self._now_panel = box.whole
-                self._now = table(_NOW)
-                self._more_now = ui.label("").classes("pager")
             with panel("Output") as box:
                 with box.head:
                     ui.element("div").classes("grow")
                     follow = ui.switch("Follow", value=True).props("dense")
                 log = LogView(desk, task_id)
                 follow.on_value_change(lambda event: log.follow(event.value))
+            with panel("Workers now", "how they would rank at this moment, best first") as box:
+                self._now_panel = box.whole
+                self._now = table(_NOW)
+                self._more_now = ui.label("").classes("pager")
         self._shown: dict[str, Any] = {}
 
     def show(self, topic: Topic[Explanation]) -> None:
@@ -236,7 +236,7 @@ def _steps(task: TaskInfo) -> list[tuple[str, str, str, str, str]]:
         kind = "good" if task.sla_success else "bad"
     else:
         chance = task.deadline_chance
-        note = "" if chance is None else f"{chance:.0%} chance to make it"
+        note = "" if chance is None else f"{100 * chance:.0f} % chance to make it"
         kind = ""
     drawn.append(("Deadline", words.clock(task.deadline), note, kind, words.exact(task.deadline)))
     return drawn
