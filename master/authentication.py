@@ -9,7 +9,8 @@ import grpc
 from master.access import CALLER, Identity
 from master.calls import CALL, Call
 from master.errors import PermissionDeniedError, UnauthenticatedError
-from master.interceptors import Handler, refusing
+from master.interceptors import Handler, code_name, refusing
+from master.metrics.counters import Calls
 from master.permissions import NEEDED, OPEN
 from master.tokens import Tokens
 
@@ -22,11 +23,14 @@ class Authentication(grpc.aio.ServerInterceptor):
     tokens : Tokens or None
         None: whoever connects is `anyone`.
     anyone : Identity
+    calls : Calls
+        Counts those that are refused here.
     """
 
-    def __init__(self, tokens: Tokens | None, anyone: Identity) -> None:
+    def __init__(self, tokens: Tokens | None, anyone: Identity, calls: Calls) -> None:
         self._tokens = tokens
         self._anyone = anyone
+        self._calls = calls
 
     async def intercept_service(
         self,
@@ -58,6 +62,7 @@ class Authentication(grpc.aio.ServerInterceptor):
                     f"the role {caller.role}"
                 )
         except (UnauthenticatedError, PermissionDeniedError) as error:
+            self._calls.ended(method, code_name(type(error)))
             return refusing(error, method, streams=bool(handler.request_streaming))
         CALLER.set(caller)
         return handler

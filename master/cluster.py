@@ -48,6 +48,8 @@ from master.jobs import Job, task_of
 from master.lifecycle import Lifecycle
 from master.liveness import Liveness
 from master.members import Member, Members
+from master.metrics.counters import Tally
+from master.metrics.overview import Census, Overview
 from master.placement import Placement
 from master.plans import Plan, Plans, tasks
 from master.proposals import PlannerState, PlannerWorker, Proposals
@@ -127,6 +129,7 @@ class Cluster:
         self._pause_s = heartbeat_interval_s
         self._latest = -math.inf
         self._begun = False
+        self.tally = Tally()
         self._book = Book(keep_finished)
         self.admission = Admission(self._book, max_queued, max_queued_per_user)
         self._members = Members(table)
@@ -137,6 +140,7 @@ class Cluster:
             self._queue, self._members, self._reservations, scheduler, self._decisions
         )
         self._forecast = Forecast(self._members, self._queue)
+        self._census = Census(self._members, self._queue, self._reservations)
         self._lifecycle = Lifecycle(
             self._book,
             self._members,
@@ -144,6 +148,7 @@ class Cluster:
             self._reservations,
             tau,
             self._forecast,
+            self.tally,
             max_attempts=max_attempts,
             pause_s=self._pause_s,
         )
@@ -156,6 +161,7 @@ class Cluster:
             self._book,
             self._lifecycle,
             self._reservations,
+            self.tally,
             heartbeat_interval_s=heartbeat_interval_s,
             grace_s=grace_s,
         )
@@ -235,6 +241,15 @@ class Cluster:
     def queue_depth(self) -> int:
         """How many tasks wait."""
         return len(self._queue)
+
+    @property
+    def members(self) -> Members:
+        """The registered workers, for who only reads them."""
+        return self._members
+
+    def overview(self) -> Overview:
+        """The cluster in a few numbers."""
+        return self._census.overview()
 
     def workers(self) -> list[WorkerStatus]:
         """Every registered worker, in order of id."""
@@ -377,11 +392,13 @@ class Cluster:
         if known is not None:
             if not same_content(known.spec.submission, submission):
                 raise TaskExistsError(f"task_id {task_id!r} is taken by a task of other content")
+            self.tally.repeated += 1
             return
         job = Job(spec, QUEUED, task_of(spec), self._seq)
         self._seq += 1
         self._book.accept(job)
         self._queue.push(job, now, now)
+        self.tally.accepted += 1
         effects.append(InsertTask(spec, QUEUED))
         effects.append(TaskChanged(spec, QUEUED))
 

@@ -32,8 +32,9 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True):
     `ga_epoch_interval_s` (0: never) parameters are learned from what finished in the last `train_window_s`;
     the other `ga_` settings are the genetic algorithm's. `tls_cert` and `tls_key` are the PEM files of an
     encrypted port, with `client_ca` for clients that show a certificate of these authorities only. `tokens`
-    is the file that `master.tokens` reads; empty: nobody is asked for one. At `log_level` "debug" the risks
-    behind a decision are logged for the share `log_risk_sample` of the tasks.
+    is the file that `master.tokens` reads; empty: nobody is asked for one. At `metrics_listen`, host:port,
+    Prometheus finds /metrics (empty: nowhere), with series of their own for `metrics_workers` workers. At
+    `log_level` "debug" the risks behind a decision are logged for the share `log_risk_sample` of the tasks.
     """
 
     listen: str = "127.0.0.1:7070"
@@ -60,6 +61,8 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True):
     client_ca: str = ""
     tokens: str = ""
     insecure: bool = False
+    metrics_listen: str = ""
+    metrics_workers: int = 100
     log_level: str = "info"
     log_format: str = "console"
     log_risk_sample: float = 0.01
@@ -149,6 +152,10 @@ def _address(value: object) -> str:
     return str(value)
 
 
+def _optional_address(value: object) -> str:
+    return _address(value) if value else ""
+
+
 # The key, its environment variable, and how its value is read.
 _SETTINGS: tuple[tuple[str, str, Callable[[object], Any]], ...] = (
     ("listen", "RTS_LISTEN", _address),
@@ -175,6 +182,8 @@ _SETTINGS: tuple[tuple[str, str, Callable[[object], Any]], ...] = (
     ("client_ca", "RTS_CLIENT_CA", _text),
     ("tokens", "RTS_TOKENS", _text),
     ("insecure", "RTS_INSECURE", _flag),
+    ("metrics_listen", "RTS_METRICS_LISTEN", _optional_address),
+    ("metrics_workers", "RTS_METRICS_WORKERS", _count),
     ("log_level", "RTS_LOG_LEVEL", _one_of("debug", "info", "warning", "error")),
     ("log_format", "RTS_LOG_FORMAT", _one_of("console", "json")),
     ("log_risk_sample", "RTS_LOG_RISK_SAMPLE", _within(float, 0, 1)),

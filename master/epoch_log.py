@@ -9,6 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from master.epochs import EpochProgress, EpochReply
+from master.metrics.counters import EPOCHS_S, Histogram
 
 KEPT = 50
 
@@ -74,6 +75,8 @@ class EpochLog:
         Since the master started.
     trainer_failures : int
         Requests that had no answer, since the master started.
+    durations : Histogram
+        Seconds, since the master started.
     """
 
     def __init__(self) -> None:
@@ -81,6 +84,7 @@ class EpochLog:
         self.past: deque[PastEpoch] = deque(maxlen=KEPT)
         self.verdicts: Counter[str] = Counter()
         self.trainer_failures = 0
+        self.durations = Histogram(EPOCHS_S)
 
     @property
     def running(self) -> RunningEpoch | None:
@@ -106,12 +110,14 @@ class EpochLog:
         # Not by equality: two that wait may be alike.
         self._open = [epoch for epoch in self._open if epoch is not running]
         self.verdicts[verdict] += 1
+        duration_s = max(0.0, now - running.started_at)
+        self.durations.add(duration_s)
         # A set and a model have a place of their own, and are large.
         kept = None if reply is None else replace(reply, params=None, model=None)
         self.past.append(
             PastEpoch(
                 started_at=running.started_at,
-                duration_s=max(0.0, now - running.started_at),
+                duration_s=duration_s,
                 verdict=verdict,
                 reason=reason,
                 requested=running.requested,

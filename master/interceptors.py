@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn, TypeAlias
 
@@ -34,6 +35,7 @@ from master.errors import (
     WorkerIdTakenError,
     WorkerUnreachableError,
 )
+from master.metrics.counters import Calls
 
 log = structlog.get_logger(__name__)
 
@@ -66,6 +68,8 @@ _RETRY_AFTER_S: dict[type[MasterError], int] = {
 
 # A status travels in headers, and a client refuses those of more than 8 KiB: it would read of that instead.
 SENTENCE = 500
+# Calls of methods that do not exist are counted together: their names are whatever somebody sends.
+UNKNOWN = "other"
 REFUSAL_PATIENCE_S = 1.0
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -75,6 +79,11 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 def wire_code(error: MasterError) -> int:
     """The number that clients see for an error of the master, a google.rpc.Code."""
     return int(_CODES[type(error)].value[0])
+
+
+def code_name(kind: type[MasterError]) -> str:
+    """The name of the status code of an error of the master."""
+    return _CODES[kind].name
 
 
 def _short(error: MasterError) -> str:
@@ -211,10 +220,35 @@ def _stream(
     return call
 
 
-class Errors(grpc.aio.ServerInterceptor):
-    """Wraps each method once, at its first call."""
+def _counted(
+    answered: Callable[..., Awaitable[Any]], method: str, calls: Calls, *, timed: bool
+) -> Callable[..., Awaitable[Any]]:
+    async def call(request: Any, context: Context) -> Any:
+        begin = time.perf_counter()
+        try:
+            answer = await answered(request, context)
+        except BaseException as error:
+            calls.ended(method, _code_of_end(error, context))
+            raise
+        calls.ended(method, "OK")
+        if timed:
+            calls.took(method, time.perf_counter() - begin)
+        return answer
 
-    def __init__(self) -> None:
+    return call
+
+
+def _code_of_end(error: BaseException, context: Context) -> str:
+    if isinstance(error, asyncio.CancelledError):
+        return "CANCELLED"
+    return context.code().name if isinstance(error, grpc.aio.AbortError) else "UNKNOWN"
+
+
+class Errors(grpc.aio.ServerInterceptor):
+    """Wraps each method once, at its first call; `calls` counts how they end."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -229,21 +263,22 @@ class Errors(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             # An unknown method; gRPC answers UNIMPLEMENTED.
+            self._calls.ended(UNKNOWN, "UNIMPLEMENTED")
             return None
         self._wrapped[method] = wrapped = self._wrap(handler, method)
         return wrapped
 
-    @staticmethod
-    def _wrap(handler: Any, method: str) -> Handler:
+    def _wrap(self, handler: Any, method: str) -> Handler:
         kind = ("stream" if handler.request_streaming else "unary") + (
             "_stream" if handler.response_streaming else "_unary"
         )
         behaviour = getattr(handler, kind)
         # A streaming handler is an async generator, or writes to the context and returns nothing.
         wrap = _stream if inspect.isasyncgenfunction(behaviour) else _single
+        answered = wrap(behaviour, method, _checked_stream if handler.request_streaming else _checked)
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         return make(  # type: ignore[no-any-return]
-            wrap(behaviour, method, _checked_stream if handler.request_streaming else _checked),
+            _counted(answered, method, self._calls, timed=kind == "unary_unary"),
             _lenient(handler.request_deserializer),
             handler.response_serializer,
         )

@@ -34,6 +34,7 @@ import structlog
 
 from master.errors import MasterError, StoppingError, StoreUnavailableError
 from master.events import Effect, Write
+from master.metrics.counters import COMMITS_S, GROUPS, Histogram
 from master.store.base import Store
 
 log = structlog.get_logger(__name__)
@@ -76,6 +77,10 @@ class Journal:
         self._busy = False
         self._stalled: StoreUnavailableError | None = None
         self._failure: BaseException | None = None
+        # Seconds of each commit that succeeded, its number of writes, and commits that failed.
+        self.commits = Histogram(COMMITS_S)
+        self.groups = Histogram(GROUPS)
+        self.failures = 0
 
     @property
     def stalled(self) -> StoreUnavailableError | None:
@@ -168,9 +173,11 @@ class Journal:
         """Commit, however long it takes; returns the waiters that have not been answered meanwhile."""
         pause = RETRY_FIRST_S
         while True:
+            begin = time.perf_counter()
             try:
                 await self._store.commit(writes)
             except StoreUnavailableError as error:
+                self.failures += 1
                 if self._stalled is None:
                     log.error("store unavailable; nothing is acknowledged until it is back", error=str(error))
                 self._stalled = error
@@ -180,6 +187,8 @@ class Journal:
                 await asyncio.sleep(pause)
                 pause = min(2.0 * pause, RETRY_MAX_S)
             else:
+                self.commits.add(time.perf_counter() - begin)
+                self.groups.add(len(writes))
                 if self._stalled is not None:
                     log.info("store available again", rows=len(writes))
                     self._stalled = None

@@ -22,6 +22,7 @@ from master.events import (
 from master.forecast import Forecast
 from master.jobs import Attempt, Job
 from master.members import Member, Members
+from master.metrics.counters import Tally
 from master.queue import TaskQueue
 from master.records import AttemptEnd, AttemptRecord, ResultRecord, TaskState, TaskStatus
 from master.reservations import Reservations
@@ -51,6 +52,7 @@ class Lifecycle:
         reservations: Reservations,
         tau: TauStore,
         forecast: Forecast,
+        tally: Tally,
         *,
         max_attempts: int,
         pause_s: float,
@@ -61,6 +63,7 @@ class Lifecycle:
         self._reservations = reservations
         self._tau = tau
         self._forecast = forecast
+        self._tally = tally
         self._max_attempts = max_attempts
         self.pause_s = pause_s
 
@@ -83,6 +86,8 @@ class Lifecycle:
         record = self.attempt_of(job, member, source, risk, decision, now)
         self.open(Attempt(job, member, record))
         self._forecast.placed(job, now)
+        member.placed += 1
+        self._tally.placed[source] += 1
         effects.append(InsertAttempt(record))
         self._book.change(job, TaskStatus(TaskState.ASSIGNED, number, worker_id, now), effects)
         effects.append(Assign(worker_id, job.spec, number))
@@ -127,6 +132,7 @@ class Lifecycle:
         if status.state is TaskState.ASSIGNED:
             started_at = _clipped(event.started_at, status.assigned_at, now, default=now)
             attempt.expected_finish = started_at + self._forecast.typical_s(attempt)
+            self._note_start(job, started_at)
             running = TaskStatus(
                 TaskState.RUNNING, attempt.number, event.worker_id, status.assigned_at, started_at
             )
@@ -206,6 +212,7 @@ class Lifecycle:
                 reason=reason,
             )
             self._book.change(job, failed, effects)
+            self._tally.judge(job.spec.task_type, now - job.deadline)
             self._book.archive(job)
 
     def requeue(self, job: Job, why: str, now: float, effects: list[Effect]) -> None:
@@ -267,6 +274,7 @@ class Lifecycle:
         self._book.archive(job)
         member.tasks_finished += 1
         member.sla_met += sla_success
+        self._count(attempt, outcome, was_running=status.state is TaskState.RUNNING)
         if event.success and runtime_s > 0.0:
             task_type = job.spec.task_type
             # τ is the runtime on an average idle worker. With the worker's state in it τ would hold the
@@ -281,6 +289,20 @@ class Lifecycle:
         self._reservations.ended(job)
         ended_at = max(now, attempt.record.assigned_at)
         effects.append(EndAttempt(job.task_id, attempt.number, ended_at, end))
+        self._tally.ended[end] += 1
+
+    def _note_start(self, job: Job, started_at: float) -> None:
+        self._tally.waits[job.spec.task_type].add(started_at - job.submitted_at)
+
+    def _count(self, attempt: Attempt, outcome: TaskStatus, *, was_running: bool) -> None:
+        """Count what a worker reported; a short command may end before its start was told."""
+        job, tally, met = attempt.job, self._tally, outcome.sla_success is True
+        if not was_running:
+            self._note_start(job, outcome.started_at)
+        tally.results += 1
+        tally.results_met += met
+        tally.runtimes[job.spec.task_type].add(outcome.runtime_s)
+        tally.judge(job.spec.task_type, None if met else outcome.finished_at - job.deadline)
 
     def _current(self, worker_id: str, reported: AttemptId) -> Attempt | None:
         """The live attempt that a worker may speak for; attempt 0 is whichever it has of that task."""

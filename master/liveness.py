@@ -25,6 +25,7 @@ from master.events import (
 from master.jobs import Attempt
 from master.lifecycle import Lifecycle
 from master.members import SILENT_INTERVALS, Member, Members, Uptime
+from master.metrics.counters import Tally
 from master.records import AttemptEnd, TaskState
 from master.reservations import Reservations
 from master.validate import check_worker
@@ -54,6 +55,7 @@ class Liveness:
         book: Book,
         lifecycle: Lifecycle,
         reservations: Reservations,
+        tally: Tally,
         *,
         heartbeat_interval_s: float,
         grace_s: float,
@@ -62,6 +64,7 @@ class Liveness:
         self._book = book
         self._lifecycle = lifecycle
         self._reservations = reservations
+        self._tally = tally
         self._silent_s = SILENT_INTERVALS * heartbeat_interval_s
         # They count only over the time that they take at our interval, less half of one for what delays them:
         # an agent may send more.
@@ -147,6 +150,7 @@ class Liveness:
         """A worker said goodbye."""
         member = self._known(event.worker_id)
         self._remove(member, LEFT.format(member.id), now, effects)
+        self._tally.removed["left"] += 1
 
     def drain(self, event: Drain, now: float, effects: list[Effect]) -> None:
         """Place nothing new on a worker, or take that back."""
@@ -165,6 +169,7 @@ class Liveness:
             silent = up - member.heard
             if silent >= self._silent_s + self._grace_s:
                 self._remove(member, LOST.format(member.id, silent), now, effects)
+                self._tally.removed["lost"] += 1
                 continue
             if silent >= self._silent_s and member.active:
                 self._reservations.vacate(member)

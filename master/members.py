@@ -44,6 +44,7 @@ class Member:
         "attempts",
         "heard",
         "last_heartbeat_at",
+        "placed",
         "record",
         "reserved_for",
         "schedulable",
@@ -68,6 +69,7 @@ class Member:
         self.schedulable = True
         # Made smaller than what it holds.
         self.shrunk = False
+        self.placed = 0
         self.tasks_finished = 0
         self.sla_met = 0
 

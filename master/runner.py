@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
@@ -40,6 +41,7 @@ from master.events import (
     Write,
 )
 from master.journal import Journal
+from master.metrics.counters import LAGS_S, Histogram
 from master.queue import Key
 from master.records import Snapshot, StoredTask, Submission, TaskSpec, TaskState, TaskStatus
 from master.store.base import Position, Store, StoreOpenError, TaskQuery
@@ -118,10 +120,13 @@ class Master:
         # Deadlines met and missed since the start.
         self.sla_met = 0
         self.sla_missed = 0
+        # New tasks that were not accepted, by why, and how late the loop comes to what it should do.
+        self.refusals: Counter[type[MasterError]] = Counter()
+        self.lags = Histogram(LAGS_S)
         self._finished_before: dict[TaskState, int] = {}
         self._tick_s = tick_s
         self._stored = StoredTasks(store)
-        self._journal = Journal(store, self._deliver, self._place)
+        self.journal = Journal(store, self._deliver, self._place)
         self._place_wanted = False
         self._placing = True
         self._tasks: list[asyncio.Task[None]] = []
@@ -147,7 +152,7 @@ class Master:
         for task in snapshot.tasks:
             self._stored.add(task.spec.task_id)
         self._tasks = [
-            asyncio.create_task(self._journal.run(), name="journal"),
+            asyncio.create_task(self.journal.run(), name="journal"),
             asyncio.create_task(self._ticks(), name="ticks"),
             asyncio.create_task(self._stored.learn(), name="known ids"),
         ]
@@ -174,7 +179,7 @@ class Master:
         journal, *others = tasks
         for task in others:
             task.cancel()
-        self._journal.close()
+        self.journal.close()
         _, late = await asyncio.wait([journal], timeout=grace_s)
         if late:
             log.error("stopped before everything was durable; none of it was acknowledged")
@@ -193,7 +198,7 @@ class Master:
         """
         effects = self.cluster.handle(event, self.clock())
         self._place_wanted = True
-        self._journal.append(effects)
+        self.journal.append(effects)
         return effects
 
     async def apply(self, event: Event) -> list[Effect]:
@@ -218,7 +223,7 @@ class Master:
         StoreUnavailableError
             When the store does not take writes.
         """
-        await self._journal.durable()
+        await self.journal.durable()
 
     async def record(self, write: Write) -> None:
         """Return when a write that is not the core's is durable, however long the store takes.
@@ -228,7 +233,7 @@ class Master:
         StoppingError
             When the master stops first; whether it will be durable is not known.
         """
-        self._journal.append([write])
+        self.journal.append([write])
         while True:
             try:
                 await self.durable()
@@ -312,18 +317,20 @@ class Master:
                 task_id = submission.task_id
                 if refused and task_id in refused:
                     outcomes.append(refused[task_id])
+                    self.refusals[type(refused[task_id])] += 1
                     continue
                 try:
                     effects += handle(Submit(submission, known.get(task_id)), now)
                 except MasterError as error:
                     outcomes.append(error)
+                    self.refusals[type(error)] += 1
                 else:
                     self._stored.add(task_id)
                     outcomes.append(self.cluster.task(task_id) or known[task_id])
         finally:
             # Whatever happens to a later one, the core has accepted those before it.
             self._place_wanted = True
-            self._journal.append(effects)
+            self.journal.append(effects)
 
     async def cancel(self, task_id: str) -> StoredTask:
         """End a task, and return it as it is then."""
@@ -414,15 +421,15 @@ class Master:
         return [task for task in found if task is not None]
 
     def _require_store(self) -> None:
-        if self._journal.stalled is not None:
-            raise StoreUnavailableError(*self._journal.stalled.args)
+        if self.journal.stalled is not None:
+            raise StoreUnavailableError(*self.journal.stalled.args)
 
     # ---- effects ----
 
     def _place(self) -> None:
         if self._place_wanted and self._placing:
             self._place_wanted = False
-            self._journal.append(self.cluster.handle(Place(), self.clock()))
+            self.journal.append(self.cluster.handle(Place(), self.clock()))
 
     def _deliver(self, effect: Effect) -> None:
         # Not a match statement: its class patterns cost 1 µs more for each effect.
@@ -462,7 +469,9 @@ class Master:
 
     async def _ticks(self) -> None:
         while True:
+            begin = time.perf_counter()
             await asyncio.sleep(self._tick_s)
+            self.lags.add(time.perf_counter() - begin - self._tick_s)
             attempts = 0
             for effect in self.post(Tick()):
                 if isinstance(effect, EndAttempt):

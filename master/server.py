@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -28,6 +29,9 @@ from master.errors import MasterError, StoppingError, StoreUnavailableError
 from master.interceptors import Errors, tells_no_hang_up
 from master.learning import Learning
 from master.log_output import configure_logging
+from master.metrics.counters import Calls
+from master.metrics.endpoint import PATH, MetricsEndpoint
+from master.metrics.readings import Readings
 from master.planner import PlannerService
 from master.runner import Master
 from master.service import SchedulerService
@@ -79,18 +83,20 @@ _OPTIONS = (
 class MasterServer:
     """One master and its gRPC server.
 
-    Start: the store opens, for which a standby waits (see `Standby`); what it holds is loaded and handed to
-    the core; the journal and the clock begin; the newest parameters are put to use and learning begins; the
-    port opens; health says SERVING. Stop: see `stop`.
+    Start: the metrics are served, if they are to be; the store opens, for which a standby waits (see
+    `Standby`); what it holds is loaded and handed to the core; the journal and the clock begin; the newest
+    parameters are put to use and learning begins; the port opens; health says SERVING. Stop: see `stop`.
     """
 
     def __init__(self, config: MasterConfig) -> None:
         refuse_open_address(config)
         certificates = bool(config.client_ca)
         self._tls = server_credentials(config)
+        self._calls = Calls()
         self._authentication = Authentication(
             load_tokens(config.tokens, certificates=certificates) if config.tokens else None,
             ANYONE_CERTIFIED if certificates else ANYONE,
+            self._calls,
         )
         self.config = config
         self.address = ""
@@ -122,6 +128,9 @@ class MasterServer:
         self._agents = Agents(self.master)
         logs = TaskLogs(self.master, self.sessions.logs, self._agents)
         self._service = SchedulerService(self.master, tau, logs, self.learning)
+        self.metrics_readings = Readings(config, self.master, tau, self.sessions, self._calls, self.learning)
+        self._metrics: MetricsEndpoint | None = None
+        self.metrics_address = ""
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
@@ -135,12 +144,14 @@ class MasterServer:
             When the address cannot be listened on.
         """
         try:
+            self._serve_metrics()
             await self._open_store()
             snapshot = await self.master.start()
             self._agents.restore(snapshot.workers)
             if self.learning is not None:
                 await self.learning.start()
             await self._listen()
+            self.metrics_readings.active = True
         except BaseException as error:
             await self.stop()
             if isinstance(error, StoreUnavailableError):
@@ -164,7 +175,7 @@ class MasterServer:
         1. Health says NOT_SERVING and nothing is placed any more; nothing is learned, and the trainer ends.
         2. What has gathered becomes durable.
         3. Watchers are told; sessions get what waits for them and end; calls under way may finish.
-        4. What came in meanwhile becomes durable, and the store closes.
+        4. What came in meanwhile becomes durable, and the store closes; the metrics are served until then.
         """
         grace_s = self.config.stop_grace_s
         until = asyncio.get_running_loop().time() + grace_s
@@ -183,6 +194,9 @@ class MasterServer:
         await self._agents.close()
         await self.master.stop(max(0.0, until - asyncio.get_running_loop().time()))
         await self.store.close()
+        metrics, self._metrics = self._metrics, None
+        if metrics is not None:
+            await asyncio.to_thread(metrics.close)
         if server is not None:
             log.info("master stopped", address=self.address)
 
@@ -206,6 +220,15 @@ class MasterServer:
     ) -> None:
         await self.stop()
 
+    def _serve_metrics(self) -> None:
+        if not self.config.metrics_listen:
+            return
+        file = not is_mongo(self.config.store)
+        directory = Path(self.config.store).absolute().parent if file else None
+        self._metrics = MetricsEndpoint(self.config.metrics_listen, self.metrics_readings, directory)
+        self.metrics_address = self._metrics.address
+        log.info("metrics are served", url=f"http://{self.metrics_address}{PATH}")
+
     async def _open_store(self) -> None:
         """Open the store; of the masters on one MongoDB deployment all but one wait here for their turn."""
         try:
@@ -220,7 +243,7 @@ class MasterServer:
                 await standby.open(self.store, in_use)
 
     async def _listen(self) -> None:
-        server = grpc.aio.server(interceptors=(self._authentication, Errors()), options=_OPTIONS)
+        server = grpc.aio.server(interceptors=(self._authentication, Errors(self._calls)), options=_OPTIONS)
         scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server(self._service, server)
         scheduler_pb2_grpc.add_WorkerServiceServicer_to_server(self.sessions, server)
         cluster_pb2_grpc.add_MasterWorkerServicer_to_server(self._agents, server)

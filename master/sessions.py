@@ -182,6 +182,11 @@ class Sessions(scheduler_pb2_grpc.WorkerServiceServicer):
                 task.cancel()
             self._forget(session)
 
+    @property
+    def count(self) -> int:
+        """How many workers have a session."""
+        return len(self._sessions)
+
     def close(self) -> None:
         """End every session after what waits for it has been sent; later ones are refused."""
         self._closed = True

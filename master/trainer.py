@@ -115,7 +115,8 @@ def learn(
     """One epoch on a history; an accepted set carries the runtime model in its Meta."""
     report = run_ga_epoch(history, workers, params, config, seed=seed, progress=progress)
     part = history.take(history.usable().mask)
-    model = runtime_model(part, train_theta(part, defaults=params.theta))
+    fit = train_theta(part, defaults=params.theta)
+    model = runtime_model(part, fit)
     document = None if model is None else model.to_document()
     accepted = None
     if report.accepted:
@@ -126,7 +127,8 @@ def learn(
         reason=report.reason,
         params=accepted,
         model=document,
-        evidence=_evidence(report),
+        # Too few records are no reason not to say of which types they are.
+        evidence=_evidence(report) | {"regression": report.regression or fit.report()},
     )
     # As the master will read it, without numpy's scalars.
     return msgspec.json.decode(msgspec.json.encode(reply, enc_hook=_plain), type=EpochReply)
@@ -156,7 +158,6 @@ def _evidence(report: EpochReport) -> dict[str, Any]:
         "usable": report.usable,
         "left_out": report.left_out,
         "workers": report.workers,
-        "regression": report.regression,
         "generations": [msgspec.to_builtins(generation) for generation in report.generations],
         "stopped": report.stopped,
         "candidate": msgspec.to_builtins(report.candidate),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,8 @@ class Versions:
         self._changing = asyncio.Lock()
         self._changes: set[asyncio.Task[ParamsVersion]] = set()
         self.current: ParamsVersion | None = None
+        # How often a set was put to use, by why.
+        self.changes: Counter[str] = Counter()
 
     @property
     def params(self) -> GAParams:
@@ -191,6 +194,7 @@ class Versions:
         # As they will be read back, so that what is used, stored and published is one and the same.
         self._policy.params = params_from_dict(json.loads(text))
         self._note(record)
+        self.changes[reason] += 1
         if reason is not ParamsReason.INITIAL:
             log.info("parameters put to use", version=number, replaced=replaced, reason=reason.value)
         if publish:

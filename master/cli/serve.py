@@ -30,6 +30,7 @@ Examples:
   rts master
   rts master --listen 127.0.0.1:7171 --store /var/lib/rts/master.db --params ga_output.json
   RTS_SCHEDULER=round-robin rts master
+  rts master --metrics-listen 127.0.0.1:9470
   rts master --listen 0.0.0.0:7070 --tls-cert server.pem --tls-key server-key.pem --tokens tokens.toml
   MONGODB_URI='mongodb://db1,db2/rts?replicaSet=rs0' rts master
 
@@ -164,6 +165,20 @@ def master(
         bool | None,
         typer.Option("--insecure", help="[RTS_INSECURE] Listen beyond this machine without protection."),
     ] = None,
+    metrics_listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="[RTS_METRICS_LISTEN] Serve /metrics there for Prometheus; off if not given.",
+        ),
+    ] = None,
+    metrics_workers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="[RTS_METRICS_WORKERS, 100] Workers with series of their own; others are summed.",
+        ),
+    ] = None,
     log_level: Annotated[
         str | None, typer.Option(metavar="LEVEL", help="[RTS_LOG_LEVEL, info] debug, info, warning or error.")
     ] = None,
@@ -210,6 +225,8 @@ def master(
         "client_ca": client_ca,
         "tokens": tokens,
         "insecure": insecure,
+        "metrics_listen": metrics_listen,
+        "metrics_workers": metrics_workers,
         "log_level": log_level,
         "log_format": log_format,
         "log_risk_sample": log_risk_sample,

@@ -49,6 +49,8 @@ def test_a_duration_is_a_number_with_or_without_a_unit(text: Any, seconds: float
         ("RTS_LISTEN", "7070", "listen"),
         ("RTS_LISTEN", "127.0.0.1:70700", "listen"),
         ("RTS_INSECURE", "maybe", "insecure"),
+        ("RTS_METRICS_LISTEN", "9470", "metrics_listen"),
+        ("RTS_METRICS_WORKERS", "0", "metrics_workers"),
         ("RTS_LOG_LEVEL", "loud", "log_level"),
         ("GA_EPOCH_INTERVAL", "-1", "ga_epoch_interval_s"),
         ("GA_POPULATION_SIZE", "3", "ga_population_size"),

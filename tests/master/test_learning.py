@@ -202,6 +202,10 @@ async def test_a_trainer_that_fails_is_asked_again_and_the_master_goes_on(
         await until(lambda: len(server.script.requests) >= 3)
         await server.finish(2, prefix="more")
         await until(lambda: server.learned.versions.number == 2)
+        epochs = server.learned.epochs
+        await until(lambda: sum(epochs.durations.counts) == 4)
+        assert epochs.trainer_failures == 2
+        assert (epochs.verdicts["failed"], epochs.verdicts["accepted"]) == (3, 1)
 
 
 # ---- rollback ----
@@ -226,6 +230,7 @@ async def test_a_set_that_breaks_its_promise_is_sent_back_with_the_reason(tmp_pa
         accepted_at = (await server.store.params_versions(2))[1].created_at
         assert compared.since == accepted_at
         assert server.learned.probation is None
+        assert server.learned.versions.changes == {"initial": 1, "accepted": 1, "auto-rollback": 1}
 
 
 async def test_a_promise_that_the_set_before_would_have_broken_too_sends_nothing_back(tmp_path: Path) -> None:

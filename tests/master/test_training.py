@@ -75,6 +75,8 @@ async def test_the_trainer_learns_from_a_store_and_stays_for_the_next_epoch(tmp_
         assert (trainer.pid, again.params) == (first, reply.params)
         few = await trainer.epoch(request(store, until=float(recorded().actual_finish[20])))
         assert few.verdict == "not enough data"
+        types = few.evidence["regression"]["types"].values()
+        assert sum(found["used"] for found in types) == few.evidence["usable"] == 20
 
 
 async def test_sets_are_compared_by_what_they_make_of_the_same_tasks(tmp_path: Path) -> None:

@@ -177,7 +177,8 @@ class _LearningView:
         if (probation := found.probation) is not None:
             self._tiles["Probation"](
                 f"{probation.seen} of {probation.needed}",
-                f"{output.share(probation.met, probation.seen)} met, {100 * probation.promised:.0f} % promised",
+                f"{output.share(probation.met, probation.seen)} met, "
+                f"{output.share(probation.promised, 1.0)} promised",
             )
         else:
             self._tiles["Probation"]("none", "no new set is being judged")
