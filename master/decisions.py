@@ -123,9 +123,10 @@ class Decisions:
                 workers,
                 policy.fit(task) if workers <= COUNTED else None,
                 task.tau,
-                task.deadline - now,
-                weights.alpha,
-                weights.beta,
+                # A clock or a weight may be a number of numpy, which has no msgpack.
+                float(task.deadline - now),
+                float(weights.alpha),
+                float(weights.beta),
                 self.params_version,
                 # A zero takes one byte as an integer, nine as a float; most are zero at first.
                 [

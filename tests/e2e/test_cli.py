@@ -354,7 +354,7 @@ def test_a_plan_says_where_and_whether_and_submits_nothing(cluster: str, client:
     [
         (("--cpu", "64"), "No worker could ever take it."),
         (("--memory", "2", "--gpu", "2"), "No worker could ever take it."),
-        (("--cpu", "1", "--deadline", "1s"), "It will probably miss it."),
+        (("--cpu", "1", "--deadline", "2001-01-31T12:00:00"), "It will probably miss it."),
     ],
 )
 def test_a_plan_that_will_not_make_it_exits_1_and_says_so(

@@ -81,6 +81,16 @@ def before_task(world: World, task_id: str) -> object:
     return task_of(task.spec)
 
 
+def test_an_instant_and_weights_of_numpy_are_kept_as_numbers() -> None:
+    world = RankedWorld(now=np.float64(1000.0))
+    world.worker("w1")
+    world.scheduler.params = GAParams(risk=Risk(np.float64(3.0), np.float64(0.5)))
+    world.submit("a")
+    world.place()
+    found = kept(world, "a")
+    assert (found.slack_s, found.alpha, found.beta) == (10.0, 3.0, 0.5)
+
+
 def test_only_workers_that_could_have_the_task_are_kept() -> None:
     world = RankedWorld()
     world.worker("plain", executors=("process",))
