@@ -33,6 +33,17 @@ format: .venv/dev.stamp ## let ruff mend what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The site's pages lie as they do here, so that a link that works in a checkout works there.
+PAGES := README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md docs rtscore/reference.py
+
+.PHONY: docs
+docs: .venv/dev.stamp ## write what the documents take from the sources, and build build/site; a broken link is an error
+	$(BIN)/python docs/generate.py
+	rm -rf build/pages && mkdir -p build/pages/rtscore
+	for page in $(PAGES); do ln -s "$(CURDIR)/$$page" "build/pages/$$page"; done
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	@echo build/site/index.html
+
 .PHONY: bench
 bench: .venv/dev.stamp ## the benchmarks under pytest-benchmark
 	$(BIN)/python -m pytest benchmarks/bench_*.py --benchmark-only $(ARGS)

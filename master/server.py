@@ -260,7 +260,7 @@ class MasterServer:
                 port = server.add_secure_port(self._listen_on, self._tls)
         except RuntimeError:
             raise ConfigError(
-                f"listen: cannot listen on {self._listen_on}; is another process there already?"
+                f"listen: cannot listen on {self._listen_on}, another may be there; give another address"
             ) from None
         await server.start()
         self._server = server

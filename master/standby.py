@@ -69,7 +69,7 @@ class Standby(grpc.GenericRpcHandler):
                 self.port = self._server.add_secure_port(self._listen, self._tls)
         except RuntimeError:
             raise ConfigError(
-                f"listen: cannot listen on {self._listen}; is another process there already?"
+                f"listen: cannot listen on {self._listen}, another may be there; give another address"
             ) from None
         await self._server.start()
         return self

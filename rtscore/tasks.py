@@ -99,8 +99,8 @@ class Task(Request):
     id : str
         Not empty.
     cpu, memory, gpu, storage : float
-        The request in cores, GiB, devices and GiB; in [0, 2**32], rounded to the nearest multiple of 2**-20
-        (half to even), so that reserving and releasing are exact.
+        The request in cores, GiB, devices and GiB; in `[0, 2**32]`, rounded to the nearest multiple of
+        `2**-20` (half to even), so that reserving and releasing are exact.
     task_type : str, optional
         One of the six; inferred from the request when None.
     tau : float, optional

@@ -14,11 +14,14 @@ from master.cli.connect import reaches_master
 from master.cli.dashboard import command as dashboard
 from master.cli.demo import command as demo
 from master.cli.failure import CommandError, Exit
+from master.cli.sections import CLUSTER, KEEP, LEARN, RUN, TASKS, Sections
 from master.cli.simulate import command as simulate
+from master.cli.top import command as top
 
 # Plain help: rich's costs 60 ms more, and boxes around options when they are piped.
 app = typer.Typer(
     name="rts",
+    cls=Sections,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -27,25 +30,26 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 the answer is no, 2 wrong use, 3 no master answers.",
 )
 
-app.command(epilog=demo.EPILOG)(demo.demo)
-app.command(epilog=serve.MASTER_EPILOG)(serve.master)
-app.command(epilog=serve.WORKER_EPILOG)(serve.worker)
-app.command(epilog=submit.EPILOG)(reaches_master(submit.submit))
-app.command(epilog=tasks.TASKS_EPILOG)(reaches_master(tasks.tasks))
-app.command(epilog=tasks.TASK_EPILOG)(reaches_master(tasks.task))
-app.command(epilog=logs.EPILOG)(reaches_master(logs.logs))
-app.command(epilog=tasks.CANCEL_EPILOG)(reaches_master(tasks.cancel))
-app.command(epilog=workers.WORKERS_EPILOG)(reaches_master(workers.workers))
-app.command(epilog=workers.DRAIN_EPILOG)(reaches_master(workers.drain))
-app.command(epilog=explain.EPILOG)(reaches_master(explain.explain))
-app.command(epilog=plan.EPILOG)(reaches_master(plan.plan))
-app.command(epilog=workers.STATS_EPILOG)(reaches_master(workers.stats))
-app.command(epilog=dashboard.EPILOG)(reaches_master(dashboard.dashboard))
-app.command(epilog=train.EPILOG)(reaches_master(train.train))
-app.add_typer(params.app, name="params")
-app.command("migrate-task-types", epilog=migrate.EPILOG)(migrate.migrate_task_types)
-app.command(epilog=simulate.EPILOG)(simulate.simulate)
-app.command(epilog=certs.EPILOG)(certs.certs)
+app.command(epilog=demo.EPILOG, rich_help_panel=RUN)(demo.demo)
+app.command(epilog=serve.MASTER_EPILOG, rich_help_panel=RUN)(serve.master)
+app.command(epilog=serve.WORKER_EPILOG, rich_help_panel=RUN)(serve.worker)
+app.command(epilog=submit.EPILOG, rich_help_panel=TASKS)(reaches_master(submit.submit))
+app.command(epilog=tasks.TASKS_EPILOG, rich_help_panel=TASKS)(reaches_master(tasks.tasks))
+app.command(epilog=tasks.TASK_EPILOG, rich_help_panel=TASKS)(reaches_master(tasks.task))
+app.command(epilog=logs.EPILOG, rich_help_panel=TASKS)(reaches_master(logs.logs))
+app.command(epilog=explain.EPILOG, rich_help_panel=TASKS)(reaches_master(explain.explain))
+app.command(epilog=plan.EPILOG, rich_help_panel=TASKS)(reaches_master(plan.plan))
+app.command(epilog=tasks.CANCEL_EPILOG, rich_help_panel=TASKS)(reaches_master(tasks.cancel))
+app.command(epilog=top.EPILOG, rich_help_panel=CLUSTER)(reaches_master(top.top))
+app.command(epilog=dashboard.EPILOG, rich_help_panel=CLUSTER)(reaches_master(dashboard.dashboard))
+app.command(epilog=workers.WORKERS_EPILOG, rich_help_panel=CLUSTER)(reaches_master(workers.workers))
+app.command(epilog=workers.DRAIN_EPILOG, rich_help_panel=CLUSTER)(reaches_master(workers.drain))
+app.command(epilog=workers.STATS_EPILOG, rich_help_panel=CLUSTER)(reaches_master(workers.stats))
+app.command(epilog=train.EPILOG, rich_help_panel=LEARN)(reaches_master(train.train))
+app.add_typer(params.app, name="params", rich_help_panel=LEARN)
+app.command(epilog=simulate.EPILOG, rich_help_panel=LEARN)(simulate.simulate)
+app.command(epilog=certs.EPILOG, rich_help_panel=KEEP)(certs.certs)
+app.command("migrate-task-types", epilog=migrate.EPILOG, rich_help_panel=KEEP)(migrate.migrate_task_types)
 
 
 def _print_version(wanted: bool) -> None:

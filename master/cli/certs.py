@@ -42,7 +42,7 @@ def certs(
     client: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A client; may be repeated.")
     ] = None,
-    days: Annotated[int, typer.Option(min=1, max=36_500, help="How long they are valid.")] = 365,
+    days: Annotated[int, typer.Option(min=1, max=36_500, metavar="N", help="How long they are valid.")] = 365,
     as_json: JsonOption = False,
 ) -> None:
     """Make a test authority, and certificates for a master, workers and clients.

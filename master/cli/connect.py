@@ -13,7 +13,7 @@ import typer
 from master.cli.failure import CommandError, Exit
 
 if TYPE_CHECKING:
-    from rtscore.client import MasterClient
+    from rtscore.client import MasterClient, RequestError
     from rtscore.credentials import Credentials
 
 DEFAULT_MASTER = "127.0.0.1:7070"
@@ -49,6 +49,17 @@ CREDENTIAL_OPTIONS = {"ca": CaOption, "cert": CertOption, "key": KeyOption, "tok
 RETRY_FOR_S = 2.0
 # A wait for tasks goes on through a master's restart.
 WAIT_RETRY_FOR_S = 60.0
+
+
+_CREDENTIAL_FLAGS = "Name other files with --ca, --cert, --key or --token-file."
+
+# By words of the master's.
+_ADVICE = (
+    ("no task has the id", "`rts tasks` lists the newest"),
+    ("is registered", "`rts workers` lists them"),
+    ("is not kept", "`rts params history` lists the versions"),
+    ("is taken by a task of other content", "give another --id, or none"),
+)
 
 
 class Master(str):
@@ -98,7 +109,7 @@ def credentials(ca: str, cert: str, key: str, token_file: str) -> Credentials:
             token=read_token(token_file) if token_file else token,
         )
     except CredentialsError as error:
-        raise CommandError(f"{error}.") from None
+        raise CommandError(f"{error}. {_CREDENTIAL_FLAGS}") from None
 
 
 def quiet_grpc(least: str = "ERROR") -> None:
@@ -136,7 +147,7 @@ def connect(address: str, retry_for_s: float = RETRY_FOR_S) -> Iterator[MasterCl
         with MasterClient(address, retry_for_s=patience_s, tls=shown.tls, token=shown.token) as client:
             yield client
     except CredentialsError as error:
-        raise CommandError(f"{error}.") from None
+        raise CommandError(f"{error}. {_CREDENTIAL_FLAGS}") from None
     except MasterUnreachableError as error:
         if error.retry_after_s:
             raise CommandError(
@@ -160,7 +171,13 @@ def connect(address: str, retry_for_s: float = RETRY_FOR_S) -> Iterator[MasterCl
         raise CommandError(f"The master at {address} is too slow: {error}.", Exit.UNREACHABLE) from None
     except RequestError as error:
         wrong = error.code in ("INVALID_ARGUMENT", "UNAUTHENTICATED")
-        raise CommandError(str(error), Exit.USAGE if wrong else Exit.NO) from None
+        raise CommandError(refusal(error), Exit.USAGE if wrong else Exit.NO) from None
+
+
+def refusal(error: RequestError) -> str:
+    """The master's no, and where one finds what it would have said yes to."""
+    said = str(error)
+    return next((f"{said}; {advice}" for words, advice in _ADVICE if words in said), said)
 
 
 def check_address(address: str) -> None:

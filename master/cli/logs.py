@@ -12,6 +12,7 @@ from master.cli import output
 from master.cli.connect import DEFAULT_MASTER, RETRY_FOR_S, WAIT_RETRY_FOR_S, MasterOption, connect
 from master.cli.failure import Exit
 from master.cli.interruptible import from_thread
+from master.cli.tasks import TaskArgument
 
 if TYPE_CHECKING:
     from rtscore.client import LogPiece
@@ -25,7 +26,7 @@ Examples:
 
 
 def logs(
-    task_id: Annotated[str, typer.Argument(metavar="TASK", help="The task's id.")],
+    task_id: TaskArgument,
     follow: Annotated[
         bool,
         typer.Option("--follow", "-f", help="Go on until the task has ended; exit 1 unless it completed."),

@@ -60,18 +60,39 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[str] = ()) -> None:
-    """Print rows under headings; the columns in `right` hold numbers. A narrow terminal folds, never cuts."""
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    right: Iterable[str] = (),
+    spare: Iterable[str] = (),
+) -> None:
+    """Print rows under headings; the columns in `right` hold numbers.
+
+    On a narrow terminal the columns in `spare` are left out, the first one first, until the rest fits; what
+    still does not is folded, never cut. A pipe gets everything.
+    """
+    from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
+    screen = console()
+    cells = [[clean(cell) for cell in row] for row in rows]
+    widths = {
+        name: max(cell_len(text) for text in (name, *(row[number] for row in cells)))
+        for number, name in enumerate(columns)
+    }
+    for name in spare:
+        if sum(widths.values()) + len(widths) - 1 <= screen.width:
+            break
+        del widths[name]
     numbers = set(right)
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
-    for name in columns:
+    for name in widths:
         table.add_column(Text(name), justify="right" if name in numbers else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(clean(cell), style=STYLES.get(cell, "")) for cell in row))
-    console().print(table)
+    for row in cells:
+        shown = [cell for name, cell in zip(columns, row, strict=True) if name in widths]
+        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in shown))
+    screen.print(table)
 
 
 def print_fields(pairs: Iterable[tuple[str, str]]) -> None:

@@ -11,6 +11,7 @@ import typer
 from master.cli import output
 from master.cli.connect import DEFAULT_MASTER, JsonOption, MasterOption, connect, reaches_master
 from master.cli.failure import CommandError, Exit
+from master.cli.sections import Sections
 
 if TYPE_CHECKING:
     from rtscore import GAParams
@@ -26,6 +27,7 @@ Examples:
 """
 
 app = typer.Typer(
+    cls=Sections,
     epilog=_EPILOG,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -42,7 +44,7 @@ VersionArgument = Annotated[
 @reaches_master
 def show(
     version: Annotated[
-        int, typer.Option(min=0, help="One of `rts params history`; 0 is the one in use.")
+        int, typer.Option(min=0, metavar="VERSION", help="One of `rts params history`; 0 is the one in use.")
     ] = 0,
     master: MasterOption = DEFAULT_MASTER,
     as_json: JsonOption = False,
@@ -80,7 +82,9 @@ def validate(
     try:
         params = load_ga_params(file)
     except FileNotFoundError:
-        raise CommandError(f"There is no {file}.") from None
+        raise CommandError(
+            f"There is no {file}; name a parameter file, as `rts train --out FILE` writes."
+        ) from None
     except OSError as error:
         raise CommandError(f"{file} cannot be read: {error.strerror}.") from None
     except ParamsError as error:
@@ -98,7 +102,7 @@ def validate(
 @app.command(epilog=_EPILOG)
 @reaches_master
 def history(
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="At most so many, the newest.")] = 50,
     master: MasterOption = DEFAULT_MASTER,
     as_json: JsonOption = False,
 ) -> None:
@@ -121,6 +125,7 @@ def history(
             for each in found
         ],
         right=("VERSION", "REPLACED", "FITNESS", "SLA PROMISED", "RECORDS"),
+        spare=("RECORDS", "REPLACED", "FITNESS"),
     )
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from master.cli import complete
+
 if TYPE_CHECKING:
     from rtscore.client import TaskSpec
 
@@ -19,15 +21,31 @@ CommandArgument = Annotated[
         "Write -- before a command with options of its own.",
     ),
 ]
-CpuOption = Annotated[float, typer.Option(help="Cores.")]
-MemoryOption = Annotated[float, typer.Option(help="GiB.")]
-GpuOption = Annotated[float, typer.Option(help="Devices; fractions are allowed.")]
-StorageOption = Annotated[float, typer.Option(help="GiB.")]
+CpuOption = Annotated[float, typer.Option(metavar="CORES", show_default=False, help="Cores that it needs.")]
+MemoryOption = Annotated[float, typer.Option(metavar="GIB", show_default=False, help="Memory that it needs.")]
+GpuOption = Annotated[
+    float, typer.Option(metavar="N", show_default=False, help="Devices; fractions are allowed.")
+]
+StorageOption = Annotated[
+    float, typer.Option(metavar="GIB", show_default=False, help="Storage that it needs.")
+]
 TypeOption = Annotated[
-    str, typer.Option("--type", help="One of the six task types; inferred from the amounts when not given.")
+    str,
+    typer.Option(
+        "--type",
+        metavar="TYPE",
+        help="cpu-light, cpu-heavy, memory-heavy, gpu-inference, gpu-training or mixed; inferred from "
+        "what it needs when not given.",
+        autocompletion=complete.task_types,
+    ),
 ]
 MultiplierOption = Annotated[
-    float, typer.Option(metavar="K", help="Deadline = submission + K times the type's expected runtime.")
+    float,
+    typer.Option(
+        metavar="K",
+        show_default=False,
+        help="Deadline = submission + K times the type's expected runtime; the master's when not given.",
+    ),
 ]
 DeadlineOption = Annotated[
     str, typer.Option(metavar="WHEN", help="From now (90s, 5m, 2h) or an instant (2030-01-31T12:00:00).")
@@ -35,11 +53,16 @@ DeadlineOption = Annotated[
 TimeLimitOption = Annotated[
     str, typer.Option(metavar="TIME", help="How long the command may run (90s, 5m, 2h); 0: no limit.")
 ]
-ImageOption = Annotated[str, typer.Option(help="Container image, for workers that run containers.")]
-IdOption = Annotated[
-    str, typer.Option("--id", help="The task's id: submitting the same again is then no second task.")
+ImageOption = Annotated[
+    str, typer.Option(metavar="NAME", help="Container image, for workers that run containers.")
 ]
-UserOption = Annotated[str, typer.Option(envvar="RTS_USER", help="Whose task it is.")]
+IdOption = Annotated[
+    str,
+    typer.Option(
+        "--id", metavar="ID", help="The task's id: submitting the same again is then no second task."
+    ),
+]
+UserOption = Annotated[str, typer.Option(envvar="RTS_USER", metavar="NAME", help="Whose task it is.")]
 
 
 def requested(

@@ -71,7 +71,10 @@ class LogFormat(StrEnum):
 def master(
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="A TOML file of settings.")] = None,
     listen: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="[RTS_LISTEN, 127.0.0.1:7070] Port 0: a free one.")
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="[RTS_LISTEN, 127.0.0.1:7070] Where to listen; port 0: a free one."
+        ),
     ] = None,
     store: Annotated[
         str | None,
@@ -82,17 +85,23 @@ def master(
     ] = None,
     lease_period: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="[RTS_LEASE_PERIOD, 2s] Two in silence, and a standby takes over."),
+        typer.Option(
+            metavar="TIME",
+            help="[RTS_LEASE_PERIOD, 2s] Two without a sign, and a standby takes over (MongoDB).",
+        ),
     ] = None,
     scheduler: Annotated[
-        str | None, typer.Option(metavar="NAME", help="[RTS_SCHEDULER, rts] rts or round-robin.")
+        str | None, typer.Option(metavar="NAME", help="[RTS_SCHEDULER, rts] rts (least risk) or round-robin.")
     ] = None,
     params: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="[RTS_PARAMS] Parameters: written when learned, read on change."),
     ] = None,
     params_reload_interval: Annotated[
-        str | None, typer.Option(metavar="TIME", help="[RTS_PARAMS_RELOAD_INTERVAL, 30s] How often to look.")
+        str | None,
+        typer.Option(
+            metavar="TIME", help="[RTS_PARAMS_RELOAD_INTERVAL, 30s] How often --params is looked at."
+        ),
     ] = None,
     sla_multiplier: Annotated[
         str | None,
@@ -107,20 +116,28 @@ def master(
     ] = None,
     max_queued: Annotated[
         str | None,
-        typer.Option(metavar="N", help="[RTS_MAX_QUEUED, 1000000] Refuse tasks beyond; 0: no limit."),
+        typer.Option(
+            metavar="N", help="[RTS_MAX_QUEUED, 1000000] Refuse tasks while so many wait; 0: no limit."
+        ),
     ] = None,
     max_queued_per_user: Annotated[
         str | None,
-        typer.Option(metavar="N", help="[RTS_MAX_QUEUED_PER_USER, 0] The same, of each user."),
+        typer.Option(metavar="N", help="[RTS_MAX_QUEUED_PER_USER, 0] The same, of one user."),
     ] = None,
     heartbeat_interval: Annotated[
-        str | None, typer.Option(metavar="TIME", help="[RTS_HEARTBEAT_INTERVAL, 2s] Asked of the workers.")
+        str | None,
+        typer.Option(
+            metavar="TIME", help="[RTS_HEARTBEAT_INTERVAL, 2s] Of the workers; three missed: inactive."
+        ),
     ] = None,
     worker_grace: Annotated[
-        str | None, typer.Option(metavar="TIME", help="[RTS_WORKER_GRACE, 10s] From silent to lost.")
+        str | None,
+        typer.Option(
+            metavar="TIME", help="[RTS_WORKER_GRACE, 10s] From inactive to lost: its tasks go elsewhere."
+        ),
     ] = None,
     stop_grace: Annotated[
-        str | None, typer.Option(metavar="TIME", help="[RTS_STOP_GRACE, 10s] The longest graceful stop.")
+        str | None, typer.Option(metavar="TIME", help="[RTS_STOP_GRACE, 10s] A stop takes no longer.")
     ] = None,
     ga_epoch_interval: Annotated[
         str | None,
@@ -135,10 +152,12 @@ def master(
         str | None, typer.Option(metavar="N", help="[GA_GENERATIONS, 10] Generations of an epoch.")
     ] = None,
     ga_mutation_rate: Annotated[
-        str | None, typer.Option(metavar="RATE", help="[GA_MUTATION_RATE, 0.1] Per gene, 0 to 1.")
+        str | None,
+        typer.Option(metavar="RATE", help="[GA_MUTATION_RATE, 0.1] Chance of each gene to change."),
     ] = None,
     ga_crossover_rate: Annotated[
-        str | None, typer.Option(metavar="RATE", help="[GA_CROSSOVER_RATE, 0.7] Per pair, 0 to 1.")
+        str | None,
+        typer.Option(metavar="RATE", help="[GA_CROSSOVER_RATE, 0.7] Chance of two candidates to mix."),
     ] = None,
     train_window: Annotated[
         str | None, typer.Option(metavar="TIME", help="[RTS_TRAIN_WINDOW, 24h] How far back is learned from.")
@@ -180,10 +199,13 @@ def master(
         ),
     ] = None,
     log_level: Annotated[
-        str | None, typer.Option(metavar="LEVEL", help="[RTS_LOG_LEVEL, info] debug, info, warning or error.")
+        str | None, typer.Option(metavar="LEVEL", help="[RTS_LOG_LEVEL, info] Least level that is logged.")
     ] = None,
     log_format: Annotated[
-        str | None, typer.Option(metavar="FORMAT", help="[RTS_LOG_FORMAT, console] console or json.")
+        str | None,
+        typer.Option(
+            metavar="FORMAT", help="[RTS_LOG_FORMAT, console] console for people, json for machines."
+        ),
     ] = None,
     log_risk_sample: Annotated[
         float | None,
@@ -275,14 +297,16 @@ def worker(
         ),
     ] = None,
     worker_id: Annotated[
-        str | None, typer.Option("--id", help="Unique in the cluster; this machine's name when not given.")
+        str | None,
+        typer.Option("--id", metavar="ID", help="Unique in the cluster; this machine's name when not given."),
     ] = None,
     cpu: Annotated[
-        float | None, typer.Option(help="Cores to offer; what the machine has when not given.")
+        float | None,
+        typer.Option(metavar="CORES", help="Cores to offer; what the machine has when not given."),
     ] = None,
-    memory: Annotated[float | None, typer.Option(help="GiB to offer.")] = None,
-    gpu: Annotated[float | None, typer.Option(help="Devices to offer.")] = None,
-    storage: Annotated[float | None, typer.Option(help="GiB to offer.")] = None,
+    memory: Annotated[float | None, typer.Option(metavar="GIB", help="Memory to offer.")] = None,
+    gpu: Annotated[float | None, typer.Option(metavar="N", help="Devices to offer.")] = None,
+    storage: Annotated[float | None, typer.Option(metavar="GIB", help="Storage to offer.")] = None,
     work_dir: Annotated[
         Path | None,
         typer.Option(

@@ -62,7 +62,8 @@ def submit(
     task_id: IdOption = "",
     user: UserOption = "",
     file: Annotated[
-        Path | None, typer.Option(help="Submit one task per line of this JSON lines file; - is stdin.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Submit one task per line of this JSON lines file; - is stdin."),
     ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for the end; exit 1 unless every task completed.")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from master.cli import output
-from master.cli.connect import DEFAULT_MASTER, JsonOption, MasterOption, connect
+from master.cli import complete, output
+from master.cli.complete import STATES
+from master.cli.connect import DEFAULT_MASTER, JsonOption, MasterOption, connect, refusal
 from master.cli.failure import CommandError, Exit
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ Examples:
   rts cancel 5f3c 9d21
 """
 
-STATES = ("queued", "assigned", "running", "completed", "failed", "cancelled")
-
-TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="The task's id.")]
+TaskArgument = Annotated[
+    str, typer.Argument(metavar="TASK", help="The task's id.", autocompletion=complete.task_ids)
+]
 
 
 def sla_word(task: TaskInfo) -> str:
@@ -44,10 +45,15 @@ def sla_word(task: TaskInfo) -> str:
 
 def tasks(
     state: Annotated[
-        list[str] | None, typer.Option(metavar="STATE", help=f"One of {', '.join(STATES)}; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            metavar="STATE",
+            help=f"One of {', '.join(STATES)}; may be repeated.",
+            autocompletion=complete.states,
+        ),
     ] = None,
-    user: Annotated[str, typer.Option(help="Only this user's.")] = "",
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 100,
+    user: Annotated[str, typer.Option(metavar="NAME", help="Only this user's.")] = "",
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="At most so many, the newest.")] = 100,
     master: MasterOption = DEFAULT_MASTER,
     as_json: JsonOption = False,
 ) -> None:
@@ -77,41 +83,40 @@ def tasks(
             for task in found
         ],
         right=("RUNTIME",),
+        spare=("RUNTIME", "TYPE", "WORKER"),
     )
 
 
-def print_task(task: TaskInfo) -> None:
-    """Print everything about one task."""
+def task_fields(task: TaskInfo) -> list[tuple[str, str]]:
+    """Everything about one task, as names and values; what there is nothing to say of is empty."""
     lateness_s = task.finished_at - task.deadline
     how = f"{output.duration(abs(lateness_s))} {'late' if lateness_s > 0 else 'to spare'}"
     if task.sla_success is False and lateness_s <= 0:
         how = "it failed"
     verdict = f"{sla_word(task)} ({how})"
-    output.print_fields(
-        [
-            ("task", task.task_id),
-            ("state", task.state),
-            ("reason", task.reason),
-            ("command", task.command),
-            ("image", task.docker_image),
-            ("user", task.user_id),
-            ("type", f"{task.task_type}, expected {output.duration(task.tau)}"),
-            ("request", _request(task)),
-            ("time limit", output.duration(task.time_limit_s) if task.time_limit_s else ""),
-            ("worker", task.worker_id),
-            ("attempt", str(task.attempt) if task.attempt else ""),
-            ("submitted", output.instant(task.submitted_at)),
-            ("assigned", output.instant(task.assigned_at)),
-            ("started", output.instant(task.started_at)),
-            ("finished", output.instant(task.finished_at)),
-            ("runtime", output.duration(task.runtime_s) if task.finished_at and task.started_at else ""),
-            ("exit code", "" if task.exit_code is None else str(task.exit_code)),
-            ("deadline", output.instant(task.deadline)),
-            ("chance", "" if task.deadline_chance is None else f"{task.deadline_chance:.0%} to make it"),
-            ("probably", _course(task)),
-            ("SLA", verdict if task.sla_success is not None else ""),
-        ]
-    )
+    return [
+        ("task", task.task_id),
+        ("state", task.state),
+        ("reason", task.reason),
+        ("command", task.command),
+        ("image", task.docker_image),
+        ("user", task.user_id),
+        ("type", f"{task.task_type}, expected {output.duration(task.tau)}"),
+        ("request", _request(task)),
+        ("time limit", output.duration(task.time_limit_s) if task.time_limit_s else ""),
+        ("worker", task.worker_id),
+        ("attempt", str(task.attempt) if task.attempt else ""),
+        ("submitted", output.instant(task.submitted_at)),
+        ("assigned", output.instant(task.assigned_at)),
+        ("started", output.instant(task.started_at)),
+        ("finished", output.instant(task.finished_at)),
+        ("runtime", output.duration(task.runtime_s) if task.finished_at and task.started_at else ""),
+        ("exit code", "" if task.exit_code is None else str(task.exit_code)),
+        ("deadline", output.instant(task.deadline)),
+        ("chance", "" if task.deadline_chance is None else f"{task.deadline_chance:.0%} to make it"),
+        ("probably", _course(task)),
+        ("SLA", verdict if task.sla_success is not None else ""),
+    ]
 
 
 def _course(task: TaskInfo) -> str:
@@ -141,11 +146,14 @@ def task(task_id: TaskArgument, master: MasterOption = DEFAULT_MASTER, as_json: 
     if as_json:
         output.print_json(found)
     else:
-        print_task(found)
+        output.print_fields(task_fields(found))
 
 
 def cancel(
-    task_ids: Annotated[list[str], typer.Argument(metavar="TASK...", help="The tasks' ids.")],
+    task_ids: Annotated[
+        list[str],
+        typer.Argument(metavar="TASK", help="The tasks' ids.", autocompletion=complete.open_task_ids),
+    ],
     master: MasterOption = DEFAULT_MASTER,
     as_json: JsonOption = False,
 ) -> None:
@@ -159,7 +167,7 @@ def cancel(
             try:
                 cancelled.append(client.cancel(task_id))
             except RequestError as error:
-                refusals.append(str(error))
+                refusals.append(refusal(error))
     if as_json:
         output.print_json(cancelled)
     else:

@@ -40,7 +40,9 @@ def train(
     history: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Recorded attempts, one JSON object a line (.gz too).")
     ] = None,
-    hours: Annotated[float, typer.Option(help="How far back, from the newest record on.", min=0.001)] = 24.0,
+    hours: Annotated[
+        float, typer.Option(metavar="HOURS", min=0.001, help="How far back, from the newest record on.")
+    ] = 24.0,
     params: Annotated[
         Path | None,
         typer.Option(
@@ -48,12 +50,17 @@ def train(
         ),
     ] = None,
     population: Annotated[
-        int, typer.Option(envvar="GA_POPULATION_SIZE", min=4, max=10_000, help="Candidates of a generation.")
+        int,
+        typer.Option(
+            envvar="GA_POPULATION_SIZE", min=4, max=10_000, metavar="N", help="Candidates of a generation."
+        ),
     ] = 20,
     generations: Annotated[
-        int, typer.Option(envvar="GA_GENERATIONS", min=0, max=10_000, help="Of the search.")
+        int, typer.Option(envvar="GA_GENERATIONS", min=0, max=10_000, metavar="N", help="Of the search.")
     ] = 10,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed and records, same parameters.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Same seed and records, same parameters.")
+    ] = 0,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the parameters here.")] = None,
     master: MasterOption = DEFAULT_MASTER,
     as_json: JsonOption = False,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from master.cli import output
+from master.cli import complete, output
 from master.cli.connect import DEFAULT_MASTER, JsonOption, MasterOption, connect
 
 WORKERS_EPILOG = """\b
@@ -60,6 +60,7 @@ def workers(master: MasterOption = DEFAULT_MASTER, as_json: JsonOption = False) 
             for worker in found
         ],
         right=("CPU", "MEMORY", "GPU", "STORAGE", "LOAD", "RUNNING", "DONE", "SLA"),
+        spare=("STORAGE", "DONE", "SLA", "GPU", "RUNNING", "MEMORY", "CPU"),
     )
 
 
@@ -71,7 +72,9 @@ def in_order(tau: Mapping[str, float]) -> list[tuple[str, float]]:
 
 
 def drain(
-    worker_id: Annotated[str, typer.Argument(metavar="WORKER", help="The worker's id.")],
+    worker_id: Annotated[
+        str, typer.Argument(metavar="WORKER", help="The worker's id.", autocompletion=complete.worker_ids)
+    ],
     undo: Annotated[bool, typer.Option("--undo", help="Place tasks there again.")] = False,
     master: MasterOption = DEFAULT_MASTER,
     as_json: JsonOption = False,

@@ -112,7 +112,7 @@ cdef class Table:
         id : str
             Not empty, not known yet.
         cpu, memory, gpu, storage : float
-            Totals in cores, GiB, devices and GiB, in [0, 2**32], rounded to a multiple of 2**-20.
+            Totals in cores, GiB, devices and GiB, in `[0, 2**32]`, rounded to a multiple of `2**-20`.
 
         Raises
         ------

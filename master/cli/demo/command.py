@@ -25,11 +25,18 @@ Examples:
 
 
 def demo(
-    tasks: Annotated[int, typer.Option(min=MIN_TASKS, help="How many commands to submit.")] = DEFAULT_TASKS,
+    tasks: Annotated[
+        int, typer.Option(min=MIN_TASKS, metavar="N", help="How many commands to submit.")
+    ] = DEFAULT_TASKS,
     workers: Annotated[
-        int, typer.Option(min=MIN_WORKERS, max=MAX_WORKERS, help="How many workers, of four sizes in turn.")
+        int,
+        typer.Option(
+            min=MIN_WORKERS, max=MAX_WORKERS, metavar="N", help="How many workers, of four sizes in turn."
+        ),
     ] = MIN_WORKERS,
-    seed: Annotated[int, typer.Option(help="Of the workload: the same seed, the same commands.")] = 1,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Of the workload: the same seed, the same commands.")
+    ] = 1,
     keep: Annotated[
         Path | None,
         typer.Option(

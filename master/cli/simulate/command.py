@@ -58,7 +58,10 @@ def simulate(
         ),
     ] = None,
     seeds: Annotated[
-        int, typer.Option(min=1, max=1000, help="How many draws of chance; 5 or more have intervals.")
+        int,
+        typer.Option(
+            min=1, max=1000, metavar="N", help="How many draws of chance; 5 or more have intervals."
+        ),
     ] = 5,
     policy: Annotated[
         list[str] | None,
@@ -78,11 +81,15 @@ def simulate(
     tasks: Annotated[
         int | None,
         typer.Option(
-            min=2, max=10_000_000, help="How many to make, or to draw of the trace. Default: 10000."
+            min=2,
+            max=10_000_000,
+            metavar="N",
+            help="How many to make, or to draw of the trace. Default: 10000.",
         ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, max=100_000, help="Of the made-up cluster. Default: 100.")
+        int | None,
+        typer.Option(min=1, max=100_000, metavar="N", help="Of the made-up cluster. Default: 100."),
     ] = None,
     identical: Annotated[
         bool, typer.Option("--identical", help="Made-up workers of one size and speed, not of many.")

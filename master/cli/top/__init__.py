@@ -1,0 +1,1 @@
+"""`rts top`: the cluster on a terminal, as it goes."""
