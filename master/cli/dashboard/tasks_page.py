@@ -10,13 +10,14 @@ from nicegui import ui
 from starlette.requests import Request
 
 from master.cli import output
+from master.cli.complete import STATES
 from master.cli.dashboard import words
 from master.cli.dashboard.desk import Desk
 from master.cli.dashboard.frame import confirm, frame, heading
 from master.cli.dashboard.pager import PAGE, Pager
 from master.cli.dashboard.picture import Look, Topic
 from master.cli.dashboard.tables import Column, fill, instant, link, table, task_href
-from master.cli.tasks import STATES, sla_word
+from master.cli.tasks import sla_word
 from rtscore import TASK_TYPES
 from rtscore.client import TaskInfo, TaskPage
 
