@@ -15,7 +15,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
 
 .PHONY: demo
-demo: .venv/cluster.stamp ## build, then run a master, four workers and real tasks (ARGS="--json")
+demo: .venv/$(if $(findstring --dashboard,$(ARGS)),dashboard,cluster).stamp ## build, then run a master, four workers and real tasks (ARGS="--dashboard")
 	@$(BIN)/rts demo $(ARGS)
 
 .PHONY: test

@@ -80,6 +80,15 @@ def test_the_command_line_is_not_imported_by_the_master() -> None:
     assert not wrong
 
 
+def test_the_dashboard_reaches_a_master_only_as_its_client() -> None:
+    wrong = {
+        (path, name)
+        for path, name in arrows(files("master/cli/dashboard"))
+        if not name.startswith(("rtscore", "master.cli", "master.config"))
+    }
+    assert not wrong
+
+
 def test_nothing_imports_tests_or_benchmarks() -> None:
     wrong = {
         (path, name)

@@ -11,6 +11,7 @@ import typer
 
 from master.cli import certs, explain, logs, migrate, params, plan, serve, submit, tasks, train, workers
 from master.cli.connect import reaches_master
+from master.cli.dashboard import command as dashboard
 from master.cli.demo import command as demo
 from master.cli.failure import CommandError, Exit
 from master.cli.sections import CLUSTER, KEEP, LEARN, RUN, TASKS, Sections
@@ -40,6 +41,7 @@ app.command(epilog=explain.EPILOG, rich_help_panel=TASKS)(reaches_master(explain
 app.command(epilog=plan.EPILOG, rich_help_panel=TASKS)(reaches_master(plan.plan))
 app.command(epilog=tasks.CANCEL_EPILOG, rich_help_panel=TASKS)(reaches_master(tasks.cancel))
 app.command(epilog=top.EPILOG, rich_help_panel=CLUSTER)(reaches_master(top.top))
+app.command(epilog=dashboard.EPILOG, rich_help_panel=CLUSTER)(reaches_master(dashboard.dashboard))
 app.command(epilog=workers.WORKERS_EPILOG, rich_help_panel=CLUSTER)(reaches_master(workers.workers))
 app.command(epilog=workers.DRAIN_EPILOG, rich_help_panel=CLUSTER)(reaches_master(workers.drain))
 app.command(epilog=workers.STATS_EPILOG, rich_help_panel=CLUSTER)(reaches_master(workers.stats))

@@ -140,7 +140,7 @@ def connect(address: str, retry_for_s: float = RETRY_FOR_S) -> Iterator[MasterCl
     from rtscore.handshake import why_refused
 
     shown = address.credentials if isinstance(address, Master) else Credentials()
-    _check_address(address)
+    check_address(address)
     # With a standby there is somebody to wait for.
     patience_s = None if "," in address and retry_for_s == RETRY_FOR_S else retry_for_s
     try:
@@ -180,7 +180,8 @@ def refusal(error: RequestError) -> str:
     return next((f"{said}; {advice}" for words, advice in _ADVICE if words in said), said)
 
 
-def _check_address(address: str) -> None:
+def check_address(address: str) -> None:
+    """Raise CommandError unless this is HOST:PORT, or several of them with commas between."""
     for each in address.split(","):
         host, _, port = each.strip().rpartition(":")
         if not (host and port.isdecimal() and 0 < int(port) < 65536):

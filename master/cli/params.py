@@ -64,7 +64,7 @@ def show(
         [
             ("version", str(found.version)),
             ("since", output.instant(found.created_at)),
-            ("came by", _reason(found)),
+            ("came by", came_by(found)),
         ]
     )
     print_params(params_from_dict(found.params))
@@ -119,8 +119,8 @@ def history(
                 str(each.version),
                 output.instant(each.created_at),
                 str(each.replaced) if each.replaced else "",
-                _reason(each),
-                *_judgement(each.evidence),
+                came_by(each),
+                *judgement(each.evidence),
             )
             for each in found
         ],
@@ -146,12 +146,14 @@ def rollback(
         print(f"version {found.version} is in use, with the parameters of version {version}")
 
 
-def _reason(version: ParamsVersion) -> str:
+def came_by(version: ParamsVersion) -> str:
+    """How a version came into use, in a word or three."""
     restored = version.evidence.get("restored")
     return f"{version.reason} to {restored}" if restored else version.reason
 
 
-def _judgement(evidence: Mapping[str, Any]) -> tuple[str, str, str]:
+def judgement(evidence: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Fitness with its gain, promised share of deadlines, and records of an accepted version."""
     candidate, current, promised = (evidence.get(name) for name in ("candidate", "current", "promised"))
     if not candidate or not current or not promised:
         return "", "", ""

@@ -43,7 +43,9 @@ def free_port() -> int:
 
 def environment() -> dict[str, str]:
     """This process's environment without settings that would change what a test means."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RTS_", "SCHED_", "GA_"))}
+    # NiceGUI takes a process with pytest's variable for a test of its own.
+    ours = ("RTS_", "SCHED_", "GA_", "NICEGUI_", "PYTEST_")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     return kept | {"COLUMNS": "80", "NO_COLOR": "1"}
 
 

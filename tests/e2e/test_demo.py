@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +64,45 @@ def run_demo(scratch: Path, *arguments: str) -> dict[str, Any]:
     return report
 
 
+def run_demo_with_a_dashboard(scratch: Path, *arguments: str) -> dict[str, Any]:
+    """As `run_demo`, with a dashboard that still answers when the report is there; then Ctrl-C."""
+    demo = subprocess.Popen(
+        [*RTS, "demo", "--json", "--dashboard", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=demo_environment(scratch),
+    )
+    try:
+        assert demo.stderr is not None
+        said = ""
+        for line in demo.stderr:
+            said += line
+            if "Ctrl-C ends them" in line:
+                break
+        (url,) = re.findall(r"dashboard is at (http://\S+)", said)
+        with urllib.request.urlopen(url, timeout=30) as page:
+            assert (page.status, "<title>Cluster - rts</title>" in page.read().decode()) == (200, True)
+        started = descendants(demo.pid)
+        assert len(started) >= 6
+        demo.send_signal(signal.SIGINT)
+        out, more = demo.communicate(timeout=60)
+        assert demo.returncode == 0, said + more
+        assert not alive(started)
+    finally:
+        demo.kill()
+        demo.wait()
+    report: dict[str, Any] = json.loads(out)
+    return report
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(2 * LIMIT_S + 60)
 def test_the_demo_runs_real_tasks_agrees_with_its_store_and_goes_on_with_what_it_learned(
     tmp_path: Path,
 ) -> None:
     keep = tmp_path / "kept"
-    report = run_demo(tmp_path, "--tasks", "60", "--keep", str(keep))
+    report = run_demo_with_a_dashboard(tmp_path, "--tasks", "60", "--keep", str(keep))
     assert (report["tasks"], report["completed"], report["failed"]) == (60, 60, 0)
     assert report["problems"] == []
     assert [line["task_type"] for line in report["types"]] == TYPES

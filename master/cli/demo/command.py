@@ -19,6 +19,7 @@ EPILOG = """\b
 Examples:
   rts demo
   rts demo --tasks 200 --seed 7 --json
+  rts demo --dashboard
   rts demo --keep /tmp/demo && rts demo --keep /tmp/demo
 """
 
@@ -44,6 +45,13 @@ def demo(
             "what it has learned.",
         ),
     ] = None,
+    dashboard: Annotated[
+        bool,
+        typer.Option(
+            "--dashboard",
+            help="Start a dashboard beside it, and go on after the report until Ctrl-C.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a whole cluster on this machine, with real work, and report.
@@ -54,15 +62,22 @@ def demo(
     """
 
     from master.cli.demo.processes import ChildFailedError, StoppedBySignalError
-    from master.cli.demo.report import print_report
+    from master.cli.demo.report import Report, print_report
     from master.cli.demo.run import NotReadyError, run_demo
     from master.cli.demo.view import choose_view
     from rtscore.client import ClientError
 
+    def tell(report: Report) -> None:
+        if as_json:
+            output.print_json(report)
+        else:
+            print_report(report, cores=os.cpu_count() or 1)
+        sys.stdout.flush()
+
     if keep is not None and keep.exists() and (not keep.is_dir() or _foreign(keep)):
         raise CommandError(f"--keep: {keep} is no new or empty directory, nor one of an earlier demo.")
     try:
-        report = run_demo(tasks, workers, seed, keep, choose_view())
+        report = run_demo(tasks, workers, seed, keep, choose_view(), tell if dashboard else None)
     except StoppedBySignalError as stopped:
         output.say(f"The demo was {stopped}; everything that it started has ended.")
         sys.exit(128 + stopped.number)
@@ -70,12 +85,12 @@ def demo(
         raise CommandError(f"--keep: {keep} holds an rts.db that cannot be read: {error}") from None
     except (ChildFailedError, NotReadyError, ClientError) as error:
         raise CommandError(f"The demo could not go on: {error}", Exit.NO) from None
-    if as_json:
-        output.print_json(report)
-    else:
-        print_report(report, cores=os.cpu_count() or 1)
+    if not dashboard:
+        tell(report)
     if report.problems:
         raise CommandError("\n".join(("The demo found problems:", *report.problems)), Exit.NO)
+    if not as_json:
+        print("Every task has an outcome, and every SLA figure agrees with the store.")
 
 
 def _foreign(directory: Path) -> bool:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -120,6 +121,12 @@ class SignalWatch:
         """Raise StoppedBySignalError when one of them has come."""
         if self._number:
             raise StoppedBySignalError(self._number)
+
+    def wait(self, meanwhile: Callable[[], None]) -> None:
+        """Return when one of them has come; `meanwhile` is called now and then."""
+        while not self._number:
+            meanwhile()
+            time.sleep(0.2)
 
     def _remember(self, number: int, frame: object) -> None:
         self._number = self._number or number

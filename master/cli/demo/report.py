@@ -195,8 +195,6 @@ def print_report(report: Report, cores: int) -> None:
     for line in report.workers:
         if line.times > 1:
             print(f"{line.worker_id} plays a slow machine: tasks do their work {line.times} times there.")
-    if not report.problems:
-        print("Every task has an outcome, and every SLA figure agrees with the store.")
 
 
 def _print_learning(learning: Learning) -> None:

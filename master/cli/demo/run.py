@@ -8,7 +8,7 @@ import socket
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from master.cli.demo.view import Progress, View, finished
 if TYPE_CHECKING:
     from rtscore.client import ClusterStats, MasterClient, ParamsVersion, TaskInfo, TaskSpec, WorkerInfo
 
+DASHBOARD_PORT = 8600
 READY_LIMIT_S = 30.0
 COURSE_LIMIT_S = 600.0
 TASK_LIMIT_S = 120.0
@@ -36,7 +37,14 @@ class NotReadyError(Exception):
     """The cluster did not come up in time."""
 
 
-def run_demo(tasks: int, workers: int, seed: int, keep: Path | None, view: View) -> Report:
+def run_demo(
+    tasks: int,
+    workers: int,
+    seed: int,
+    keep: Path | None,
+    view: View,
+    tell: Callable[[Report], None] | None = None,
+) -> Report:
     """Run the whole demo and return its report; nothing that it started is left when this returns or raises.
 
     Parameters
@@ -50,6 +58,9 @@ def run_demo(tasks: int, workers: int, seed: int, keep: Path | None, view: View)
         with, parameters and τ included. None: a temporary directory.
     view : View
         Shows the progress.
+    tell : function of Report, optional
+        With it a dashboard runs, too, and everything goes on after the report, which it is given as far as it
+        goes then, until a signal comes; that is then no reason to raise.
 
     Raises
     ------
@@ -74,10 +85,18 @@ def run_demo(tasks: int, workers: int, seed: int, keep: Path | None, view: View)
             )
             for worker in fleet:
                 _start_worker(processes, worker, address, directory)
+            if tell is not None:
+                _start_dashboard(processes, address)
             course = _Course(processes, signals, address, fleet, begun, run)
             report, ended = course.run(workload.tasks(tasks, seed, run), view)
+            if tell is not None:
+                tell(report)
+                output.say("The cluster and its dashboard go on; Ctrl-C ends them.")
+                signals.wait(processes.check)
+                processes.stop("dashboard", grace_s=5.0)
             processes.stop(*(worker.worker_id for worker in fleet), grace_s=10.0)
-            signals.check()
+            if tell is None:
+                signals.check()
             processes.stop("master", grace_s=10.0)
         return msgspec.structs.replace(
             report,
@@ -96,6 +115,17 @@ def _start_worker(processes: Processes, worker: workload.DemoWorker, master: str
         *("--work-dir", str(directory / worker.worker_id), "--drain-timeout", "0"),
         **{work.TIMES_VARIABLE: str(worker.times)},
     )
+
+
+def _start_dashboard(processes: Processes, master: str) -> None:
+    try:
+        socket.create_server(("127.0.0.1", DASHBOARD_PORT)).close()
+        port = DASHBOARD_PORT
+    except OSError:
+        port = free_port()
+    listen = f"127.0.0.1:{port}"
+    processes.start("dashboard", "dashboard", "--master", master, "--listen", listen)
+    output.say(f"The dashboard is at http://{listen} in a few seconds.")
 
 
 class _Course:
