@@ -21,7 +21,7 @@ from collections import deque
 import msgspec
 
 from master.jobs import Attempt, Job
-from master.members import NOTHING, Amounts, Members, amounts_of, plus
+from master.members import NOTHING, Amounts, Members, amounts_of, covers, plus
 from master.queue import Key, TaskQueue, order
 from rtscore.runtime_model import RuntimeModel, TypeRuntime, quantile, share_below
 
@@ -160,7 +160,8 @@ class Forecast:
         known = None if self.model is None else self.model.types.get(job.spec.task_type)
         if job.attempt is not None:
             return self._of_attempt(job.attempt, known, now)
-        if job.group is None or not len(self._members):
+        members = self._members
+        if job.group is None or not len(members) or not covers(members.largest, job.group.request):
             return Prediction()
         return self._of_waiting(job, known, now)
 
@@ -171,9 +172,7 @@ class Forecast:
             return Prediction(start, attempt.predicted_finish(now))
         passed = share_below(known.quantiles, _log(now - start, typical_s)) if now > start else 0.0
         finish = start + typical_s * math.exp(quantile(known.quantiles, passed + 0.5 * (1.0 - passed)))
-        in_time = share_below(known.quantiles, _log(job.deadline - start, typical_s))
-        chance = max(0.0, in_time - passed) / (1.0 - passed) * known.success if now <= job.deadline else 0.0
-        return Prediction(start, max(finish, now), chance)
+        return Prediction(start, max(finish, now), _in_time(job, known, passed, start, typical_s, now))
 
     def _of_waiting(self, job: Job, known: TypeRuntime | None, now: float) -> Prediction:
         wait_s = self._wait_s(job, now)
@@ -206,6 +205,16 @@ class Forecast:
                 lacking = max(ahead[k] + asked - free[k], asked)
                 wait_s = max(wait_s, lacking / rate[k] if rate[k] > 0.0 else math.inf)
         return wait_s
+
+
+def _in_time(
+    job: Job, known: TypeRuntime, passed: float, start: float, typical_s: float, now: float
+) -> float:
+    """The chance of a run of which so large a share of its kind would have ended by now."""
+    if now > job.deadline or passed == 1.0:
+        return 0.0
+    in_time = share_below(known.quantiles, _log(job.deadline - start, typical_s))
+    return max(0.0, in_time - passed) / (1.0 - passed) * known.success
 
 
 def _log(seconds: float, typical_s: float) -> float:

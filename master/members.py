@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
 
 from master.jobs import Attempt, Job
 from master.records import WorkerRecord
@@ -121,15 +122,24 @@ class Members:
         self.grown: dict[Member, None] = {}
         # Attempts that hold a worker.
         self.live = 0
+        self._largest: Amounts | None = NOTHING
 
     def __len__(self) -> int:
         return len(self.by_id)
+
+    @property
+    def largest(self) -> Amounts:
+        """Of each resource the most that any worker has when it is empty."""
+        if self._largest is None:
+            self._largest = reduce(most, (member.totals for member in self.by_id.values()), NOTHING)
+        return self._largest
 
     def add(self, member: Member) -> None:
         """Add a worker, to the table too."""
         cpu, memory, gpu, storage = member.totals
         self.table.add(member.id, cpu=cpu, memory=memory, gpu=gpu, storage=storage)
         self.by_id[member.id] = member
+        self._largest = most(self.largest, member.totals)
         self.version += 1
         self.grown[member] = None
         self.refresh(member)
@@ -141,6 +151,7 @@ class Members:
         self.table.remove(member.id)
         del self.by_id[member.id]
         self.grown.pop(member, None)
+        self._largest = None
         self.version += 1
 
     def change(self, member: Member, record: WorkerRecord) -> None:
@@ -149,6 +160,7 @@ class Members:
         totals = totals_of(record)
         if totals != member.totals:
             member.totals = totals
+            self._largest = None
             cpu, memory, gpu, storage = totals
             self.table.resize(member.id, cpu=cpu, memory=memory, gpu=gpu, storage=storage)
             member.shrunk = not covers(totals, member.held())

@@ -74,8 +74,9 @@ def share_below(quantiles: Sequence[float], value: float) -> float:
     if below == 0:
         return 0.0
     if below == len(quantiles):
-        # What lies beyond the last quantile is a hundredth, and nobody knows how far it reaches.
-        return 0.995
+        # The last hundredth thins out as the tenth before the last quantile does: exponentially.
+        scale = (quantiles[-1] - quantiles[89]) / math.log(10.0)
+        return 1.0 - 0.01 * math.exp((quantiles[-1] - value) / scale) if scale > 0.0 else 1.0
     low, high = quantiles[below - 1], quantiles[below]
     return (below + (value - low) / (high - low)) / 100.0
 

@@ -47,8 +47,11 @@ def test_the_share_below_a_value_and_the_value_of_a_share_are_each_others_invers
     assert quantile(UNIFORM, share) == pytest.approx(value)
 
 
-def test_beyond_the_last_quantile_half_a_percent_of_doubt_stays() -> None:
-    assert share_below(UNIFORM, 1e9) == 0.995
+def test_beyond_the_last_quantile_the_rest_thins_out_as_the_tenth_before_it() -> None:
+    step = UNIFORM[-1] - UNIFORM[89]
+    for steps, above in ((1, 1e-3), (2, 1e-4)):
+        assert share_below(UNIFORM, UNIFORM[-1] + steps * step) == pytest.approx(1.0 - above, abs=1e-9)
+    assert share_below(UNIFORM, 1e9) == 1.0
     assert share_below(UNIFORM, -1e9) == 0.0
     assert (quantile(UNIFORM, 0.0), quantile(UNIFORM, 1.0)) == (UNIFORM[0], UNIFORM[-1])
 
@@ -63,7 +66,7 @@ def test_a_larger_value_never_has_a_smaller_share_below(
 
 def test_where_all_is_the_same_the_share_is_all_or_nothing() -> None:
     assert share_below((0.0,) * 99, -0.01) == 0.0
-    assert share_below((0.0,) * 99, 0.01) == 0.995
+    assert share_below((0.0,) * 99, 0.01) == 1.0
 
 
 def test_the_factor_is_slowdown_times_stretch_and_an_unknown_worker_is_average() -> None:
