@@ -40,8 +40,7 @@ def explanation(
         candidates = answer.ranking.ranking(ROWS_MAX)
         ranked = {row.slot for row in candidates}
         rows = chain(candidates, (row for row in answer.ranking if row.slot not in ranked))
-    # A queued task has no current attempt, though it may have had some.
-    current = attempts[-1] if attempts and info.state != scheduler_pb2.QUEUED else None
+    current = _current(info, attempts)
     return scheduler_pb2.Explanation(
         task=info,
         summary=answer.summary,
@@ -62,6 +61,15 @@ def plan_reply(plan: Plan, may_see: Callable[[str], bool]) -> scheduler_pb2.Plan
         decision=None if plan.attempt is None else _decision(plan.attempt),
         waiting=None if plan.waiting is None else _waiting(plan.waiting, may_see),
     )
+
+
+def _current(info: scheduler_pb2.TaskInfo, attempts: Sequence[AttemptRecord]) -> AttemptRecord | None:
+    """The attempt that runs or ran last when the task was looked at; others may have been read since."""
+    if info.state == scheduler_pb2.QUEUED:
+        return None
+    # Finished tasks of the existing cluster do not say which it was.
+    found = [record for record in attempts if info.attempt in (0, record.attempt)]
+    return found[-1] if found else None
 
 
 def _decision(record: AttemptRecord) -> scheduler_pb2.Decision:

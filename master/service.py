@@ -120,9 +120,12 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
     async def Explain(self, request: scheduler_pb2.TaskRef, context: Context) -> scheduler_pb2.Explanation:
         """Why a task is where it is, or why it waits."""
         task = access.require_task(await self._master.task(request.task_id))
-        attempts = await self._master.store.attempts(request.task_id)
         answer = self._master.cluster.explain(task, self._master.clock())
-        return convert_explain.explanation(self._info(answer.task), answer, attempts, access.may_see)
+        info = self._info(answer.task)
+        # The attempt that was just seen is in the store then.
+        await self._master.durable()
+        attempts = await self._master.store.attempts(request.task_id)
+        return convert_explain.explanation(info, answer, attempts, access.may_see)
 
     async def Plan(self, request: scheduler_pb2.TaskSpec, context: Context) -> scheduler_pb2.PlanReply:
         """Where a task would go, and whether it would make it."""

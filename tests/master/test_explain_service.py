@@ -67,6 +67,19 @@ async def test_a_placement_without_a_record_says_so(
     assert (found.worker_id, len(found.candidates)) == ("w7", 0)
 
 
+@pytest.mark.parametrize(("attempt_no", "worker_id"), [(1, "first"), (2, "second"), (0, "second")])
+async def test_an_explanation_is_of_the_attempt_that_the_task_is_in(
+    tmp_path: Any, attempt_no: int, worker_id: str
+) -> None:
+    status = TaskStatus(TaskState.FAILED, attempt_no, worker_id, 1001.5, 1002.0, 1003.0, sla_success=False)
+    inserts = [InsertAttempt(attempt("t", n, worker_id=w)) for n, w in ((1, "first"), (2, "second"))]
+    async with serving(config(tmp_path)) as (server, stub):
+        await server.store.commit([InsertTask(spec("t"), status), *inserts])
+        server.master._stored.add("t")
+        found = await stub.Explain(Ref(task_id="t"))
+    assert (found.placement.worker_id, found.decision.worker_id) == (worker_id, worker_id)
+
+
 async def test_a_plan_says_where_and_submits_nothing(tmp_path: Any) -> None:
     async with (
         serving(config(tmp_path)) as (server, stub),
