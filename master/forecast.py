@@ -21,9 +21,9 @@ from collections import deque
 import msgspec
 
 from master.jobs import Attempt, Job
-from master.members import NOTHING, Amounts, Members, amounts_of, covers, plus
+from master.members import NO_ROOM, NOTHING, Amounts, Members, amounts_of, covers, most, plus
 from master.queue import Key, TaskQueue, order
-from rtscore.runtime_model import RuntimeModel, TypeRuntime, quantile, share_below
+from rtscore.runtime_model import RuntimeModel, TypeRuntime, quantile, share_above, share_below
 
 # Waits whose ratio to their prediction is remembered per type, and how many there must be to be believed.
 REMEMBERED = 300
@@ -89,9 +89,12 @@ class _Room:
     def __init__(self, members: Members, forecast: Forecast, now: float) -> None:
         self.at = now
         self.size = members.live + len(members)
-        self._live = members.live
         self.free, self.rate = NOTHING, NOTHING
+        # Of each resource the most that any worker has, empty, that takes tasks.
+        self.largest = NO_ROOM
         for member in members.by_id.values():
+            if member.takes:
+                self.largest = most(self.largest, member.totals)
             if member.schedulable:
                 self.free = plus(self.free, members.room(member))
             for attempt in member.attempts.values():
@@ -101,9 +104,8 @@ class _Room:
 
     def stale(self, members: Members, now: float) -> bool:
         """Whether so much has changed, or so long ago, that it should be looked at anew."""
-        return abs(members.live - self._live) > self.size // 8 or not 0.0 <= now - self.at <= max(
-            1.0, self.size / _PER_SECOND
-        )
+        changed = abs(members.live + len(members) - self.size)
+        return changed > self.size // 8 or not 0.0 <= now - self.at <= max(1.0, self.size / _PER_SECOND)
 
 
 class Forecast:
@@ -160,19 +162,21 @@ class Forecast:
         known = None if self.model is None else self.model.types.get(job.spec.task_type)
         if job.attempt is not None:
             return self._of_attempt(job.attempt, known, now)
-        members = self._members
-        if job.group is None or not len(members) or not covers(members.largest, job.group.request):
-            return Prediction()
-        return self._of_waiting(job, known, now)
+        return Prediction() if job.group is None else self._of_waiting(job, known, now)
 
     def _of_attempt(self, attempt: Attempt, known: TypeRuntime | None, now: float) -> Prediction:
         job, typical_s = attempt.job, self.typical_s(attempt)
         start = job.status.started_at or attempt.record.assigned_at
         if known is None:
             return Prediction(start, attempt.predicted_finish(now))
-        passed = share_below(known.quantiles, _log(now - start, typical_s)) if now > start else 0.0
-        finish = start + typical_s * math.exp(quantile(known.quantiles, passed + 0.5 * (1.0 - passed)))
-        return Prediction(start, max(finish, now), _in_time(job, known, passed, start, typical_s, now))
+        left = share_above(known.quantiles, _log(now - start, typical_s))
+        finish = start + typical_s * math.exp(quantile(known.quantiles, 1.0 - 0.5 * left))
+        chance = 0.0
+        if now <= job.deadline:
+            late = share_above(known.quantiles, _log(job.deadline - start, typical_s))
+            # Where none of its kind ran as long it ends any moment.
+            chance = known.success * (max(0.0, 1.0 - late / left) if left > 0.0 else 1.0)
+        return Prediction(start, max(finish, now), chance)
 
     def _of_waiting(self, job: Job, known: TypeRuntime | None, now: float) -> Prediction:
         wait_s = self._wait_s(job, now)
@@ -192,11 +196,13 @@ class Forecast:
         return Prediction(start, start + typical_s, chance * known.success)
 
     def _wait_s(self, job: Job, now: float) -> float:
-        """Until a queued job has room; infinite when nothing runs that could make it."""
+        """Until a queued job has room; infinite when nothing runs that could make it, or no worker could take it."""
         if self._line is None or self._line.stale(self._queue):
             self._line = _Line(self._queue)
         if self._room is None or self._room.stale(self._members, now):
             self._room = _Room(self._members, self, now)
+        if not covers(self._room.largest, amounts_of(job.task)):
+            return math.inf
         ahead, free, rate = self._line.ahead(job), self._room.free, self._room.rate
         wait_s = 0.0
         for k, asked in enumerate(amounts_of(job.task)):
@@ -205,16 +211,6 @@ class Forecast:
                 lacking = max(ahead[k] + asked - free[k], asked)
                 wait_s = max(wait_s, lacking / rate[k] if rate[k] > 0.0 else math.inf)
         return wait_s
-
-
-def _in_time(
-    job: Job, known: TypeRuntime, passed: float, start: float, typical_s: float, now: float
-) -> float:
-    """The chance of a run of which so large a share of its kind would have ended by now."""
-    if now > job.deadline or passed == 1.0:
-        return 0.0
-    in_time = share_below(known.quantiles, _log(job.deadline - start, typical_s))
-    return max(0.0, in_time - passed) / (1.0 - passed) * known.success
 
 
 def _log(seconds: float, typical_s: float) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import reduce
 
 from master.jobs import Attempt, Job
 from master.records import WorkerRecord
@@ -13,6 +12,8 @@ Amounts = tuple[float, float, float, float]
 
 NAMES = ("cpu", "memory", "gpu", "storage")
 NOTHING: Amounts = (0.0, 0.0, 0.0, 0.0)
+# Less than any task asks.
+NO_ROOM: Amounts = (-1.0, -1.0, -1.0, -1.0)
 SILENT_INTERVALS = 3
 MAX_USAGE = 10.0
 
@@ -84,6 +85,11 @@ class Member:
         """Whether it gets nothing new: it is drained, or it stops by itself."""
         return self.record.draining or self.stopping
 
+    @property
+    def takes(self) -> bool:
+        """Whether it gets tasks, those aside that it may be kept free from."""
+        return self.active and not self.closed
+
     def supports(self, executor: str) -> bool:
         """Whether it can run tasks of this executor; one that names none is believed to run all."""
         executors = self.record.executors
@@ -122,24 +128,15 @@ class Members:
         self.grown: dict[Member, None] = {}
         # Attempts that hold a worker.
         self.live = 0
-        self._largest: Amounts | None = NOTHING
 
     def __len__(self) -> int:
         return len(self.by_id)
-
-    @property
-    def largest(self) -> Amounts:
-        """Of each resource the most that any worker has when it is empty."""
-        if self._largest is None:
-            self._largest = reduce(most, (member.totals for member in self.by_id.values()), NOTHING)
-        return self._largest
 
     def add(self, member: Member) -> None:
         """Add a worker, to the table too."""
         cpu, memory, gpu, storage = member.totals
         self.table.add(member.id, cpu=cpu, memory=memory, gpu=gpu, storage=storage)
         self.by_id[member.id] = member
-        self._largest = most(self.largest, member.totals)
         self.version += 1
         self.grown[member] = None
         self.refresh(member)
@@ -151,7 +148,6 @@ class Members:
         self.table.remove(member.id)
         del self.by_id[member.id]
         self.grown.pop(member, None)
-        self._largest = None
         self.version += 1
 
     def change(self, member: Member, record: WorkerRecord) -> None:
@@ -160,7 +156,6 @@ class Members:
         totals = totals_of(record)
         if totals != member.totals:
             member.totals = totals
-            self._largest = None
             cpu, memory, gpu, storage = totals
             self.table.resize(member.id, cpu=cpu, memory=memory, gpu=gpu, storage=storage)
             member.shrunk = not covers(totals, member.held())
@@ -206,7 +201,7 @@ class Members:
 
     def refresh(self, member: Member) -> None:
         """Tell the table whether the worker may be given tasks."""
-        wanted = member.active and not member.closed and member.reserved_for is None
+        wanted = member.takes and member.reserved_for is None
         if wanted != member.schedulable:
             member.schedulable = wanted
             self.table.set_schedulable(member.id, wanted)

@@ -12,13 +12,12 @@ from heapq import heapify, heappop, heapreplace
 
 from master.decisions import Decisions, peek
 from master.jobs import Job
-from master.members import Amounts, Member, Members, covers, most
+from master.members import NO_ROOM, Amounts, Member, Members, covers, most
 from master.queue import Group, TaskQueue, order
 from master.reservations import Reservations
 from rtscore import Decision, Scheduler
 
 EXECUTORS = ("process", "container")
-NO_ROOM: Amounts = (-1.0, -1.0, -1.0, -1.0)
 # Failed requests to compare with; more of them cost more than the decisions that they save.
 FAILURES = 16
 

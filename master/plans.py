@@ -74,8 +74,11 @@ class Plans:
 
     def of(self, job: Job, now: float) -> Plan:
         """What would become of a job that is in no queue and no book."""
-        stored = StoredTask(job.spec, job.status)
-        found = self._placement.foresee(job, now)
+        stored, request = StoredTask(job.spec, job.status), amounts_of(job.task)
+        members = self._members.by_id.values()
+        # Without one the search would try all that have room, one by one.
+        taken = any(m.takes and m.could_run(request, job.executor) for m in members)
+        found = self._placement.foresee(job, now) if taken else None
         if found is not None:
             member, decision, kept = found
             record = self._lifecycle.attempt_of(job, member, decision.source.value, decision.risk, kept, now)
@@ -83,14 +86,14 @@ class Plans:
             return Plan(stored, prediction, _verdict(job, prediction), record, None)
         # Of the job alone: the queue does not know it.
         job.standing = Standing.HOPEFUL if now <= job.latest_start else Standing.HOPELESS
-        request = amounts_of(job.task)
         job.group = self._queue.groups.get((*request, job.executor)) or Group(request, job.executor)
         waits = waiting(job, self._queue, self._members, now)
-        members = self._members.by_id.values()
-        if members and not any(m.could_run(request, job.executor) for m in members):
-            return Plan(stored, Prediction(), Verdict.NEVER, None, waits)
-        prediction = self._forecast.of(job, now)
-        return Plan(stored, prediction, _verdict(job, prediction), None, waits)
+        if taken:
+            prediction = self._forecast.of(job, now)
+            return Plan(stored, prediction, _verdict(job, prediction), None, waits)
+        # One that takes nothing now may take it later.
+        later = not members or any(m.could_run(request, job.executor) for m in members)
+        return Plan(stored, Prediction(), Verdict.UNKNOWN if later else Verdict.NEVER, None, waits)
 
 
 def _verdict(job: Job, prediction: Prediction) -> Verdict:

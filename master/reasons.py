@@ -37,7 +37,7 @@ def _diagnosis(group: Group, members: Iterable[Member]) -> str:
     able = [m for m in members if m.could_run(group.request, group.executor)]
     if not able:
         return _impossible(group, members)
-    takers = [m for m in able if m.active and not m.closed]
+    takers = [m for m in able if m.takes]
     if not takers:
         states = ["draining" if m.record.draining else "stopping" if m.stopping else "silent" for m in able]
         parts = [f"{states.count(s)} {s}" for s in ("draining", "stopping", "silent") if s in states]

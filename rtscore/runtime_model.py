@@ -74,11 +74,18 @@ def share_below(quantiles: Sequence[float], value: float) -> float:
     if below == 0:
         return 0.0
     if below == len(quantiles):
-        # The last hundredth thins out as the tenth before the last quantile does: exponentially.
-        scale = (quantiles[-1] - quantiles[89]) / math.log(10.0)
-        return 1.0 - 0.01 * math.exp((quantiles[-1] - value) / scale) if scale > 0.0 else 1.0
+        return 1.0 - share_above(quantiles, value)
     low, high = quantiles[below - 1], quantiles[below]
     return (below + (value - low) / (high - low)) / 100.0
+
+
+def share_above(quantiles: Sequence[float], value: float) -> float:
+    """The share of a distribution above a value; not 0 where little is left, as 1 less the share below is."""
+    if value < quantiles[-1]:
+        return 1.0 - share_below(quantiles, value)
+    # The last hundredth thins out as the tenth before the last quantile does: exponentially.
+    scale = (quantiles[-1] - quantiles[89]) / math.log(10.0)
+    return 0.01 * math.exp((quantiles[-1] - value) / scale) if scale > 0.0 else 0.0
 
 
 def quantile(quantiles: Sequence[float], share: float) -> float:

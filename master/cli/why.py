@@ -75,7 +75,7 @@ def print_waiting(waiting: Waiting) -> None:
         ],
     )
     if (hidden := waiting.workers - len(waiting.lacks)) > 0:
-        print(f"{_workers(hidden)} more lack as much or more.")
+        print(f"And {_workers(hidden)} more, none nearer to taking it.")
 
 
 def _runner_up(decision: Decision) -> str:

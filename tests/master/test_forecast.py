@@ -79,6 +79,30 @@ def test_a_run_that_outlasts_all_that_were_seen_has_a_chance_while_there_is_time
     assert predicted(other, "far").chance == pytest.approx(1.0, abs=1e-3)
 
 
+def test_a_run_of_a_steady_kind_that_takes_twice_as_long_keeps_its_chance_while_there_is_time() -> None:
+    for spread in (0.1, 0.01, 0.0):
+        steady = tuple(spread * q for q in SPREAD)
+        known = TypeRuntime(10.0, 0.9, steady, steady, {}, 100)
+        found = world("w", model=RuntimeModel(MODEL.theta, {"cpu-light": known}))
+        submit(found, "t", within_s=30.0)
+        found.start("t")
+        found.now += 20.0
+        assert predicted(found, "t").chance == pytest.approx(0.9)
+        found.now += 10.5
+        assert predicted(found, "t").chance == 0.0
+
+
+def test_a_task_that_only_a_drained_worker_could_take_has_no_predicted_start() -> None:
+    found = World()
+    found.worker("large", cpu=64.0)
+    found.worker("small", cpu=4.0)
+    found.cluster.model = MODEL
+    found.drain("large")
+    submit(found, "first")
+    assert submit(found, "second").start_at > found.now
+    assert submit(found, "third", cpu=32.0) == Prediction()
+
+
 def test_a_task_that_is_too_large_for_every_worker_has_no_predicted_start() -> None:
     found = world("w")
     submit(found, "first")

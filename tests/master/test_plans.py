@@ -126,6 +126,19 @@ def test_a_wait_for_a_silent_or_missing_worker_has_no_known_end() -> None:
     assert plan(world).verdict is Verdict.UNKNOWN
 
 
+def test_a_wait_for_a_drained_worker_has_no_known_end_while_others_run() -> None:
+    world = RankedWorld()
+    world.worker("large", cpu=16.0)
+    world.worker("small", cpu=4.0)
+    world.drain("large")
+    world.running("runs", "small", cpu=4.0)
+    found = plan(world, cpu=8.0, deadline=world.now + 1000.0)
+    assert (found.verdict, found.prediction.start_at) == (Verdict.UNKNOWN, 0.0)
+    assert plan(world, cpu=32.0).verdict is Verdict.NEVER
+    world.worker("other", cpu=32.0, executors=("container",))
+    assert plan(world, cpu=8.0, deadline=world.now + 1000.0).verdict is Verdict.UNKNOWN
+
+
 def test_a_wait_beyond_the_deadline_misses_it() -> None:
     world = RankedWorld()
     world.worker("w1", cpu=1.0)

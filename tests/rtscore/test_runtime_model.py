@@ -16,6 +16,7 @@ from rtscore.runtime_model import (
     RuntimeModelError,
     TypeRuntime,
     quantile,
+    share_above,
     share_below,
 )
 
@@ -44,6 +45,7 @@ def test_the_share_below_a_value_and_the_value_of_a_share_are_each_others_invers
     value: float, share: float
 ) -> None:
     assert share_below(UNIFORM, value) == pytest.approx(share)
+    assert share_above(UNIFORM, value) == pytest.approx(1.0 - share)
     assert quantile(UNIFORM, share) == pytest.approx(value)
 
 
@@ -51,7 +53,9 @@ def test_beyond_the_last_quantile_the_rest_thins_out_as_the_tenth_before_it() ->
     step = UNIFORM[-1] - UNIFORM[89]
     for steps, above in ((1, 1e-3), (2, 1e-4)):
         assert share_below(UNIFORM, UNIFORM[-1] + steps * step) == pytest.approx(1.0 - above, abs=1e-9)
+        assert share_above(UNIFORM, UNIFORM[-1] + steps * step) == pytest.approx(above)
     assert share_below(UNIFORM, 1e9) == 1.0
+    assert share_above(UNIFORM, UNIFORM[-1] + 40.0 * step) == pytest.approx(1e-42)
     assert share_below(UNIFORM, -1e9) == 0.0
     assert (quantile(UNIFORM, 0.0), quantile(UNIFORM, 1.0)) == (UNIFORM[0], UNIFORM[-1])
 
