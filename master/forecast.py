@@ -196,7 +196,7 @@ class Forecast:
         return Prediction(start, start + typical_s, chance * known.success)
 
     def _wait_s(self, job: Job, now: float) -> float:
-        """Until a queued job has room; infinite when no worker takes such tasks, or nothing runs there."""
+        """Until a queued job has room; infinite when no worker takes it, or nothing runs that makes some."""
         if self._line is None or self._line.stale(self._queue):
             self._line = _Line(self._queue)
         if self._room is None or self._room.stale(self._members, now):
