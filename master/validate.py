@@ -11,8 +11,8 @@ MAX_AMOUNT = 2.0**20
 MAX_ID_BYTES = 200
 MAX_NAME_BYTES = 256
 MAX_IMAGE_BYTES = 1024
-# What Linux passes to a process as one argument, less its end mark.
 MAX_SEARCH = 256
+# What Linux passes to a process as one argument, less its end mark.
 MAX_COMMAND_BYTES = 131_071
 # The year 9999, where dates end.
 MAX_INSTANT = 253_402_300_799.0
