@@ -22,7 +22,7 @@ from master.records import Snapshot
 from master.store.base import TaskQuery
 from master.store.sqlite import SqliteStore
 
-ROUNDS = int(os.environ.get("STORE_KILL_ROUNDS", "20"))
+ROUNDS = int(os.environ.get("STORE_KILL_ROUNDS", "10"))
 SEED = int(os.environ.get("STORE_KILL_SEED", "20240607"))
 ROUNDS_PER_FILE = 10
 HERE = Path(__file__).parent

@@ -291,7 +291,7 @@ async def answers_like_a_dictionary(
     await store.close()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(commits, st.lists(queries, max_size=4))
 def test_a_store_answers_like_a_dictionary(commits: list[list[Write]], asked: list[TaskQuery]) -> None:
     with tempfile.TemporaryDirectory() as directory:

@@ -90,8 +90,8 @@ class _TaskView:
                 with box.head:
                     ui.element("div").classes("grow")
                     follow = ui.switch("Follow", value=True).props("dense")
-                log = LogView(desk, task_id)
-                follow.on_value_change(lambda event: log.follow(event.value))
+                printed = LogView(desk, task_id)
+                follow.on_value_change(lambda event: printed.follow(event.value))
             with panel("Workers now", "how they would rank at this moment, best first") as box:
                 self._now_panel = box.whole
                 self._now = table(_NOW)
