@@ -20,7 +20,7 @@ STATES = ("queued", "assigned", "running", "completed", "failed", "cancelled")
 _TIMEOUT_S = 2.0
 _MOST = 100
 # The master refuses a longer text.
-_LONGEST_TEXT = 200
+LONGEST_TEXT = 256
 
 
 def task_ids(context: typer.Context, incomplete: str) -> list[str]:
@@ -35,7 +35,7 @@ def open_task_ids(context: typer.Context, incomplete: str) -> list[str]:
 
 def worker_ids(context: typer.Context, incomplete: str) -> list[str]:
     """Ids of workers that begin like this."""
-    text = incomplete[:_LONGEST_TEXT]
+    text = incomplete[:LONGEST_TEXT]
     found = _ask(
         context,
         lambda client: [
@@ -58,7 +58,7 @@ def task_types(incomplete: str) -> list[str]:
 
 
 def _tasks(context: typer.Context, incomplete: str, wanted: Sequence[str]) -> list[str]:
-    text = incomplete[:_LONGEST_TEXT]
+    text = incomplete[:LONGEST_TEXT]
     found = _ask(
         context,
         lambda client: [task.task_id for task in client.task_page(wanted, text=text, page_size=_MOST).tasks],

@@ -13,6 +13,7 @@ import pytest
 from blocks import ROOT
 
 import rtscore
+import rtscore.client.errors
 from rtscore import load_ga_params
 from rtscore.params import params_to_dict
 
@@ -49,6 +50,10 @@ def test_every_public_name_is_in_the_api_reference() -> None:
     text = (ROOT / "docs/RTS_API_REFERENCE.md").read_text(encoding="utf-8")
     shown = set(re.findall(r"^::: rtscore\.(\w+)$", text, re.MULTILINE))
     assert set(rtscore.__all__) - shown == set()
+    records = set(re.findall(r"^::: rtscore\.client\.(\w+)$", text, re.MULTILINE))
+    # These three stand on the pages of their modules.
+    elsewhere = {"Tls", "CredentialsError", *rtscore.client.errors.__dict__}
+    assert set(rtscore.client.__all__) - records - elsewhere == set()
 
 
 def test_the_example_of_a_parameter_file_is_one_with_every_key() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from peers import until
 
+from master.cli.dashboard import picture as pictures
 from master.cli.dashboard import words
 from master.cli.dashboard.command import dashboard
 from master.cli.dashboard.desk import Desk, ReadOnlyError
@@ -77,6 +78,29 @@ async def test_a_refusal_is_shown_and_is_no_silence() -> None:
     await look.settled()
     await asyncio.sleep(0)
     assert (topics[0].refused, topics[0].value, picture.silent_since) == ("not yours", None, None)
+    await picture.close()
+
+
+async def test_a_question_that_cannot_be_put_is_said_and_put_again() -> None:
+    picture, refusals = Picture(), list[str]()
+    look = picture.look(
+        "key", Answers(ValueError("no such text"), 2), lambda topic: refusals.append(topic.refused), 0.01
+    )
+    await until(lambda: "" in refusals)
+    assert "no such text" in refusals[0]
+    look.close()
+
+
+async def test_what_is_seldom_asked_is_asked_again_soon_after_a_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pictures, "_AGAIN_S", 0.01)
+    picture, values = Picture(), list[int | None]()
+    ask = Answers(MasterUnreachableError("gone"), 1, 2)
+    picture.look("key", ask, lambda topic: values.append(topic.value), 3600.0)
+    await until(lambda: 1 in values)
+    await asyncio.sleep(0.05)
+    assert ask.asked == 2
     await picture.close()
 
 

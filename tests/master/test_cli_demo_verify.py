@@ -123,6 +123,15 @@ def test_a_store_that_agrees_has_no_differences(store: Path) -> None:
     assert differences(store, REPORT, TOLD, "demo-1") == []
 
 
+def test_what_others_have_done_on_the_cluster_since_is_no_difference(store: Path) -> None:
+    with contextlib.closing(sqlite3.connect(store)) as rows, rows:
+        rows.execute("UPDATE tau_store SET tau = 5")
+        other = {"task_id": "other", "user_id": "ada", "status": "running", "worker_id": "w", "attempt": 1}
+        insert(rows, "tasks", TASK_COLUMNS, other)
+        insert(rows, "assignments", ATTEMPT_COLUMNS, other | {"ended_at": None, "outcome": None})
+    assert differences(store, REPORT, TOLD, "demo-1", alone=False) == []
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -59,7 +59,6 @@ def install(desk: Desk) -> None:
 class _LearningView:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._in_use = 0
         with ui.element("div").classes("title"):
             heading("Learning", 1)
             self._state = ui.label("").classes("quiet")

@@ -55,6 +55,8 @@ class LogView:
         self._blocks: deque[_Block] = deque()
         self._bytes = 0
         self._lines = 0
+        # Whether what is shown will be sent once more, from the start.
+        self._again = False
         self._goes_on = asyncio.Event()
         self._goes_on.set()
         with ui.element("div").classes("log").props('tabindex="0" role="log" aria-label="Output"'):
@@ -86,8 +88,8 @@ class LogView:
                 return
             except (MasterUnreachableError, CallTimeoutError):
                 self._say("No master answers; what is printed will follow.")
+            self._again = True
             await asyncio.sleep(_PAUSE_S)
-            self._clear()
 
     async def _read_once(self) -> None:
         waiting = list[LogPiece]()
@@ -115,6 +117,9 @@ class LogView:
 
     def _show(self, waiting: list[LogPiece]) -> None:
         pieces, waiting[:] = list(waiting), []
+        if pieces and self._again:
+            self._again = False
+            self._clear()
         for piece in pieces:
             if piece.missed:
                 self._add(f"\n[{piece.missed} bytes are missing here]\n")

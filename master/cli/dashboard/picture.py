@@ -15,6 +15,9 @@ T = TypeVar("T")
 
 PERIOD_S = 2.0
 
+# What nobody has answered is asked again after so long at most, however seldom it is asked otherwise.
+_AGAIN_S = 15.0
+
 # So many questions are under way at once, or a hundred open pages would be a hundred calls in one moment.
 _AT_ONCE = 8
 
@@ -120,7 +123,7 @@ class Picture:
         while True:
             topic.again.clear()
             async with self._turns:
-                await self._ask(topic)
+                answered = await self._ask(topic)
             for use in list(topic.uses.values()):
                 try:
                     use(topic)
@@ -128,9 +131,11 @@ class Picture:
                     # One page that cannot be drawn must not hold up the others.
                     _log.exception("a page could not be drawn")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(topic.again.wait(), topic.period_s)
+                pause_s = topic.period_s if answered else min(topic.period_s, _AGAIN_S)
+                await asyncio.wait_for(topic.again.wait(), pause_s)
 
-    async def _ask(self, topic: Topic[Any]) -> None:
+    async def _ask(self, topic: Topic[Any]) -> bool:
+        """Ask once; says whether a master answered."""
         try:
             topic.value = await topic.ask()
             topic.refused = ""
@@ -140,6 +145,13 @@ class Picture:
             if self.silent_since is None:
                 self.silent_since = time.time()
             self.silence = str(error)
-            return
+            return False
+        except Exception as error:
+            # A question that cannot be put must not end the asking: its pages would stand still for ever.
+            _log.exception("a question could not be asked")
+            topic.refused = f"This cannot be asked: {error}"
+            topic.settled.set()
+            return True
         topic.settled.set()
         self.silent_since = None
+        return True

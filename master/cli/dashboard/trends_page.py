@@ -88,7 +88,7 @@ class _TrendsView:
             + (f"{100 * met / ended:.1f} % of them by their deadline" if ended else "no deadlines judged yet")
             + f"; one point is {words.span(found.bucket_s)}."
             + (
-                f" Counted since {words.clock(found.counted_since)}: earlier tasks are too many to count."
+                f" Counted since {words.exact(found.counted_since)}: earlier tasks are too many to count."
                 if found.counted_since > found.since
                 else ""
             )

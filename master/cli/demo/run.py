@@ -102,7 +102,8 @@ def run_demo(
             report,
             run=run,
             earlier=earlier,
-            problems=(*report.problems, *differences(store, report, ended, user_of(run))),
+            # With a dashboard people have used the cluster since.
+            problems=(*report.problems, *differences(store, report, ended, user_of(run), alone=tell is None)),
         )
 
 

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from rtscore.client import TaskInfo
 
 
-def differences(store: Path, report: Report, told: Sequence[TaskInfo], user_id: str) -> list[str]:
+def differences(
+    store: Path, report: Report, told: Sequence[TaskInfo], user_id: str, alone: bool = True
+) -> list[str]:
     """Sentences, one for each way in which the stored rows differ from what the master told.
 
     Parameters
@@ -27,13 +29,16 @@ def differences(store: Path, report: Report, told: Sequence[TaskInfo], user_id: 
         Every task of the run, as the master told it.
     user_id : str
         Whose tasks are those of the run.
+    alone : bool
+        Whether nothing but the run can have happened on the cluster since the report; else expected runtimes
+        and parameters, which every task and every hand may have moved, are not compared.
     """
     with closing(sqlite3.connect(f"{store.absolute().as_uri()}?mode=ro", uri=True)) as rows:
         return [
             *_of_tasks(rows, told, user_id),
             *_of_workers(rows, report, user_id),
-            *_of_tau(rows, report),
-            *_of_params(rows, report),
+            *(_of_tau(rows, report) if alone else ()),
+            *(_of_params(rows, report) if alone else ()),
         ]
 
 
@@ -66,7 +71,10 @@ def _of_tasks(rows: sqlite3.Connection, told: Sequence[TaskInfo], user_id: str) 
                 f"{task.task_id}: {state} at {finished_at} with deadline {deadline}; the store has "
                 f"SLA met {bool(met)}, the master told {task.sla_success}."
             )
-    open_attempts = rows.execute("SELECT count(*) FROM assignments WHERE ended_at IS NULL").fetchone()[0]
+    (open_attempts,) = rows.execute(
+        "SELECT count(*) FROM assignments JOIN tasks USING (task_id) WHERE ended_at IS NULL AND user_id = ?",
+        (user_id,),
+    ).fetchone()
     if open_attempts:
         yield f"{open_attempts} placements still hold their worker."
 

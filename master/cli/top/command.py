@@ -76,6 +76,8 @@ def _print_picture(master: str, picture: Picture) -> None:
         print("".join(text for text, _ in line))
     _print_rows(WORKER_COLUMNS, picture.workers, picture.now)
     _print_rows(TASK_COLUMNS, picture.tasks, picture.now)
+    if picture.more_workers:
+        output.say(f"{picture.more_workers} more workers are there; `rts workers` lists all.")
     if picture.more_tasks:
         output.say(f"{picture.more_tasks} more tasks wait or run; `rts tasks --limit N` lists them.")
 

@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import datetime
 
 from master.cli import output
-from master.cli.top.picture import Picture, Rates
+from master.cli.top.picture import SLA_WINDOW_S, Picture, Rates
 from master.cli.top.text import Line, one_line, wrap
 
 _INDENT = 9
@@ -85,7 +85,8 @@ def _sla(picture: Picture, rates: Rates) -> list[Line]:
     if rates.finished is not None:
         count = rates.met + rates.missed
         recent = output.share(rates.met, count)
-        segments.insert(0, [(recent, "bold"), (f" of {count} in the last minute", "")])
+        span = "minute" if rates.judged_s <= SLA_WINDOW_S else output.duration(rates.judged_s)
+        segments.insert(0, [(recent, "bold"), (f" of {count} in the last {span}", "")])
     return segments
 
 

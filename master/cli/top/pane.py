@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 from rich.cells import cell_len
 
+from master.cli.complete import LONGEST_TEXT
 from master.cli.output import STYLES
 from master.cli.top.columns import Column
 from master.cli.top.picture import FEW
@@ -58,8 +59,8 @@ class Pane(Generic[R]):
 
     @property
     def text(self) -> str:
-        """The longest word of the filter."""
-        return max(self.filter.split(), key=len, default="")
+        """The longest word of the filter, as much of it as the master searches for."""
+        return max(self.filter.split(), key=len, default="")[:LONGEST_TEXT]
 
     @property
     def order(self) -> str:

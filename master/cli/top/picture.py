@@ -73,7 +73,7 @@ def look(client: MasterClient, wanted: Wanted) -> Picture:
     order, descending = wanted.worker_order, wanted.descending
     workers = {
         worker.worker_id: worker
-        for text in {"", wanted.worker_text}
+        for text in dict.fromkeys(("", wanted.worker_text))
         for worker in client.worker_page(
             text=text, order=order, descending=descending, page_size=wanted.workers
         ).workers
@@ -97,16 +97,17 @@ def _tasks(client: MasterClient, states: Sequence[str], order: str, wanted: Want
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """Tasks per second, None before there are two pictures; deadlines met and missed in the last minute."""
+    """Tasks per second, None before there are two pictures; deadlines judged in `judged_s` seconds."""
 
     submitted: float | None = None
     finished: float | None = None
     met: int = 0
     missed: int = 0
+    judged_s: float = SLA_WINDOW_S
 
 
 class Course:
-    """The last minute of the master's counters."""
+    """The last minute of the master's counters; more of it where looks are further apart."""
 
     def __init__(self) -> None:
         self._stats: deque[ClusterStats] = deque()
@@ -118,10 +119,11 @@ class Course:
             # Another master, or the same one anew: it counts from the beginning.
             past.clear()
         past.append(now)
-        while now.now - past[0].now > SLA_WINDOW_S:
+        while len(past) > 2 and now.now - past[0].now > SLA_WINDOW_S:
             past.popleft()
         minute = past[0]
-        before = next(stats for stats in past if now.now - stats.now <= RATE_WINDOW_S)
+        earlier = list(past)[:-1] or [now]
+        before = next((stats for stats in earlier if now.now - stats.now <= RATE_WINDOW_S), earlier[-1])
         passed_s = now.now - before.now
         if passed_s <= 0.0:
             return Rates()
@@ -130,4 +132,5 @@ class Course:
             finished=(now.finished_since_start - before.finished_since_start) / passed_s,
             met=now.sla_met_since_start - minute.sla_met_since_start,
             missed=now.sla_missed_since_start - minute.sla_missed_since_start,
+            judged_s=max(SLA_WINDOW_S, now.now - minute.now),
         )

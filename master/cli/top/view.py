@@ -13,7 +13,7 @@ from master.cli.top.header import clock, header
 from master.cli.top.pane import Pane
 from master.cli.top.picture import FEW, MANY, Course, Picture, Rates, Wanted
 from master.cli.top.text import Line, fit, one_line, wrap
-from rtscore.client import Explanation, TaskInfo, WorkerInfo
+from rtscore.client import ClientError, Explanation, RequestError, TaskInfo, WorkerInfo
 
 if TYPE_CHECKING:
     from master.cli.top.poller import Poller
@@ -111,7 +111,7 @@ class View:
         before = self._picture, self._late, self._error
         picture = self._poller.picture
         self._late = self._poller.late
-        self._error = str(self._poller.error or "its answer takes long")
+        self._error = _trouble(self._poller.error)
         if picture is not None and picture is not self._picture and not self._paused:
             self._rates = self._course.add(picture.stats)
             self._picture = picture
@@ -280,26 +280,36 @@ class View:
         assert self._poller is not None
         if self._shown == "tasks" and (task := self._tasks.selected) is not None:
             task_id = task.task_id
-            self._open(f"task {task_id}", ["asking the master ..."])
+            fill = self._open_later(f"task {task_id}")
             self._poller.ask(
                 lambda client: client.explain(task_id),
-                lambda found: self._open(f"task {task_id}", _task_page(found)),
-                lambda no: self._open(f"task {task_id}", [no]),
+                lambda found: fill(_task_page(found)),
+                lambda no: fill([no]),
             )
         elif self._shown == "workers" and (worker := self._workers.selected) is not None:
-            title = f"worker {worker.worker_id}"
-            self._open(title, ["asking the master ..."])
+            fill = self._open_later(f"worker {worker.worker_id}")
             self._poller.ask(
                 lambda client: client.task_page(
                     ["running", "assigned"], worker_id=worker.worker_id, page_size=MANY
                 ),
-                lambda found: self._open(title, _worker_page(worker, found.tasks)),
-                lambda no: self._open(title, [no]),
+                lambda found: fill(_worker_page(worker, found.tasks)),
+                lambda no: fill([no]),
             )
 
     def _open(self, title: str, lines: list[str]) -> None:
         self._page = title, lines
         self._page_top = 0
+
+    def _open_later(self, title: str) -> Callable[[list[str]], None]:
+        """Open a page; what this returns fills it, unless it has been left by then."""
+        self._open(title, ["asking the master ..."])
+        opened = self._page
+
+        def fill(lines: list[str]) -> None:
+            if self._page is opened:
+                self._open(title, lines)
+
+        return fill
 
     # ---- lines ----
 
@@ -359,9 +369,15 @@ class View:
         if self._message:
             return [(fit(one_line(self._message), width), "bold")]
         if stale:
-            return [(fit(f"The master is away, trying again: {one_line(self._error)}", width), "bad")]
+            return [(fit(one_line(self._error), width), "bad")]
         hints = _HINTS["page" if self._page is not None else self._shown]
         return [(span[0], "dim") for span in wrap([[(hint, "")] for hint in hints], width, 0)[0]]
+
+
+def _trouble(error: ClientError | None) -> str:
+    """Why the picture is not replaced."""
+    does = "refuses" if isinstance(error, RequestError) else "is away"
+    return f"The master {does}, trying again: {error or 'its answer takes long'}"
 
 
 def _folded(line: str, width: int) -> list[str]:

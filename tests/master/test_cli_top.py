@@ -1,0 +1,143 @@
+"""`rts top` without a terminal: rates of a course of counters, and pages that are filled later."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from master.cli.top.picture import Course, Picture
+from master.cli.top.poller import Poller
+from master.cli.top.text import Line
+from master.cli.top.view import View
+from master.validate import MAX_SEARCH
+from rtscore.client import ClusterStats, MasterClient, RequestError, TaskInfo
+
+STATS = ClusterStats(
+    scheduler="rts",
+    queued=1,
+    assigned=0,
+    running=0,
+    completed=0,
+    failed=0,
+    cancelled=0,
+    decisions=0,
+    fallbacks=0,
+    decision_p50_us=0.0,
+    decision_p99_us=0.0,
+    tau={},
+    started_at=1.0,
+    now=100.0,
+)
+
+
+def later(seconds: float, tasks: int) -> ClusterStats:
+    return msgspec.structs.replace(
+        STATS,
+        now=STATS.now + seconds,
+        submitted_since_start=tasks,
+        finished_since_start=tasks,
+        sla_met_since_start=tasks,
+    )
+
+
+def test_looks_that_are_far_apart_have_rates_too() -> None:
+    course = Course()
+    assert course.add(later(0.0, 0)).submitted is None
+    rates = course.add(later(30.0, 60))
+    assert (rates.submitted, rates.met, rates.judged_s) == (2.0, 60, 60.0)
+    rates = course.add(later(330.0, 360))
+    assert (rates.finished, rates.met, rates.judged_s) == (1.0, 300, 300.0)
+
+
+def test_rates_are_of_the_last_seconds_where_looks_are_close() -> None:
+    course = Course()
+    for second in range(20):
+        rates = course.add(later(float(second), second * 5))
+    assert rates.submitted == 5.0
+    assert rates.met == 95
+
+
+def text(lines: list[Line]) -> str:
+    return "\n".join("".join(part for part, _ in line) for line in lines)
+
+
+def queued(task_id: str) -> TaskInfo:
+    return TaskInfo(
+        task_id=task_id,
+        user_id="",
+        command="true",
+        docker_image="",
+        cpu=1.0,
+        memory=0.0,
+        gpu=0.0,
+        storage=0.0,
+        task_type="cpu-light",
+        sla_multiplier=2.0,
+        deadline=110.0,
+        time_limit_s=0.0,
+        state="queued",
+        attempt=0,
+        worker_id="",
+        tau=5.0,
+        submitted_at=100.0,
+        assigned_at=0.0,
+        started_at=0.0,
+        finished_at=0.0,
+        runtime_s=0.0,
+        exit_code=None,
+        sla_success=None,
+        reason="",
+    )
+
+
+def showing(client: MasterClient, *task_ids: str) -> tuple[View, Poller]:
+    """A view of queued tasks whose poller asks only what keys ask."""
+    view = View("127.0.0.1:9")
+    poller = Poller(client, 3600.0, view.wanted)
+    view.attach(poller)
+    poller.picture = Picture(STATS.now, STATS, [], [], [queued(each) for each in task_ids])
+    view.take()
+    view.key("t")
+    return view, poller
+
+
+def test_an_answer_fills_its_page_unless_that_has_been_left() -> None:
+    # No master listens there: its answer is the sentence that says so.
+    with MasterClient("127.0.0.1:9", retry_for_s=0.0) as client:
+        view, poller = showing(client, "t1", "t2")
+        view.key("enter")
+        assert "asking the master" in text(view.draw(100, 30))
+        wait_for(poller)
+        assert "asking the master" not in text(view.draw(100, 30))
+        assert "task t1" in text(view.draw(100, 30))
+        view.key("q")
+        view.key("enter")
+        view.key("q")
+        wait_for(poller)
+        shown = text(view.draw(100, 30))
+        assert "task t1" not in shown
+        assert "t2" in shown
+
+
+def wait_for(poller: Poller) -> None:
+    deadline = time.monotonic() + 20.0
+    while not poller.deliver():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_refusal_is_not_called_an_absence() -> None:
+    with MasterClient("127.0.0.1:9", retry_for_s=0.0) as client:
+        view, poller = showing(client, "t1")
+        poller.error = RequestError("UNAUTHENTICATED", "this token is not known")
+        view.take()
+        assert "The master refuses, trying again: this token is not known" in text(view.draw(100, 30))
+
+
+def test_the_master_is_asked_for_as_much_of_a_filter_as_it_takes() -> None:
+    with MasterClient("127.0.0.1:9", retry_for_s=0.0) as client:
+        view, _ = showing(client, "t1")
+        for key in ("/", *"x" * 500):
+            view.key(key)
+        assert view.wanted().task_text == "x" * MAX_SEARCH
