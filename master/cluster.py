@@ -125,7 +125,6 @@ class Cluster:
         self._sla_multiplier = sla_multiplier
         self._scheduler = scheduler
         self._seq = 0
-        self._restored = 0
         self._pause_s = heartbeat_interval_s
         self._latest = -math.inf
         self._begun = False
@@ -281,11 +280,6 @@ class Cluster:
         """How many tasks of a user wait."""
         return self._book.queued_by_user.get(user_id, 0)
 
-    @property
-    def accepted(self) -> int:
-        """Tasks that were submitted since this master began."""
-        return self._seq - self._restored
-
     def newcomers(
         self, submissions: Iterable[Submission], known: Container[str], now: float
     ) -> dict[str, Submission]:
@@ -381,7 +375,7 @@ class Cluster:
             liveness=self._liveness,
             tau=self._tau,
         )
-        self._seq = self._restored = len(event.snapshot.tasks)
+        self._seq = len(event.snapshot.tasks)
         self._proposals.begin(now)
 
     def _submit(self, event: Submit, now: float, effects: list[Effect]) -> None:

@@ -218,6 +218,12 @@ def task_query(request: scheduler_pb2.ListTasksRequest) -> TaskQuery:
             "task_type", f"{request.task_type[:64]!r} came; allowed are {', '.join(TASK_TYPES)}"
         )
     check_search("text", request.text)
+    if request.order == scheduler_pb2.QUEUE_ORDER:
+        if states - {TaskState.QUEUED}:
+            raise InvalidRequestError(
+                "states", "other than QUEUED came; with QUEUE_ORDER only that is allowed"
+            )
+        states = {TaskState.QUEUED}
     return TaskQuery(
         frozenset(states),
         request.user_id,
@@ -236,10 +242,8 @@ def queue_position(request: scheduler_pb2.ListTasksRequest) -> Key | None:
     Raises
     ------
     InvalidRequestError
-        When the order and the states do not go together, or the page token cannot be.
+        When the page token cannot be.
     """
-    if set(request.states) - {scheduler_pb2.QUEUED}:
-        raise InvalidRequestError("states", "other than QUEUED came; with QUEUE_ORDER only that is allowed")
     return decode_token(request.page_token, _place) if request.page_token else None
 
 

@@ -292,7 +292,7 @@ class Lifecycle:
         self._tally.ended[end] += 1
 
     def _note_start(self, job: Job, started_at: float) -> None:
-        self._tally.waits[job.spec.task_type].add(started_at - job.submitted_at)
+        self._tally.waits[job.spec.task_type].add(max(0.0, started_at - job.submitted_at))
 
     def _count(self, attempt: Attempt, outcome: TaskStatus, *, was_running: bool) -> None:
         """Count what a worker reported; a short command may end before its start was told."""

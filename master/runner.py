@@ -117,9 +117,6 @@ class Master:
         self.watchers = Watchers()
         # Told of every task that has an outcome, once that is durable.
         self.on_outcome: Callable[[TaskSpec, TaskStatus], None] = lambda spec, status: None
-        # Deadlines met and missed since the start.
-        self.sla_met = 0
-        self.sla_missed = 0
         # New tasks that were not accepted, by why, and how late the loop comes to what it should do.
         self.refusals: Counter[type[MasterError]] = Counter()
         self.lags = Histogram(LAGS_S)
@@ -436,10 +433,6 @@ class Master:
         if isinstance(effect, TaskChanged):
             self.watchers.publish(effect.spec, effect.status)
             if effect.status.sla_success is not None:
-                if effect.status.sla_success:
-                    self.sla_met += 1
-                else:
-                    self.sla_missed += 1
                 self.on_outcome(effect.spec, effect.status)
         elif isinstance(effect, Assign):
             self._assign(effect)
@@ -471,7 +464,7 @@ class Master:
         while True:
             begin = time.perf_counter()
             await asyncio.sleep(self._tick_s)
-            self.lags.add(time.perf_counter() - begin - self._tick_s)
+            self.lags.add(max(0.0, time.perf_counter() - begin - self._tick_s))
             attempts = 0
             for effect in self.post(Tick()):
                 if isinstance(effect, EndAttempt):

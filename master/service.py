@@ -140,7 +140,7 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
     ) -> scheduler_pb2.ClusterStats:
         """Counts, decision latency and τ."""
         master, cluster = self._master, self._master.cluster
-        now = master.clock()
+        now, tally = master.clock(), cluster.tally
         tau = {str(name): self._tau.get_tau(name) for name in TASK_TYPES}
         finished = sum(count for state, count in cluster.counts().items() if state.terminal)
         return convert_views.cluster_stats(
@@ -152,7 +152,7 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
             0 if self._learning is None else self._learning.versions.number,
             cluster.capacity(),
             cluster.queue_status(now),
-            convert_views.Counters(cluster.accepted, finished, master.sla_met, master.sla_missed),
+            convert_views.Counters(tally.accepted, finished, tally.met.total(), tally.missed.total()),
             now,
         )
 

@@ -195,6 +195,23 @@ CASES = (
         FIVE_HOURS,
     ),
     Case(
+        "RtsNoEpochs",
+        {
+            "rts_aod_epoch_interval_seconds": "3600x300",
+            'rts_aod_epochs_total{verdict="kept"}': "7x300",
+            'rts_sla_met_total{task_type="mixed"}': "0+1x300",
+            'rts_sla_missed_total{task_type="mixed"}': "0x300",
+        },
+        {
+            # The next one is not due yet.
+            "rts_aod_epoch_interval_seconds": "21600x300",
+            'rts_aod_epochs_total{verdict="kept"}': "7x300",
+            'rts_sla_met_total{task_type="mixed"}': "0+1x300",
+            'rts_sla_missed_total{task_type="mixed"}': "0x300",
+        },
+        FIVE_HOURS,
+    ),
+    Case(
         "RtsSamplesInsufficient",
         {
             'rts_aod_samples_sufficient{task_type="gpu-training"}': "0x300",

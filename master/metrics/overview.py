@@ -8,6 +8,7 @@ from master.members import NAMES, NOTHING, Amounts, Members, covers, most
 from master.placement import EXECUTORS
 from master.queue import TaskQueue
 from master.reservations import Reservations
+from master.roster import state_of
 
 STATES = ("active", "draining", "stopping", "inactive")
 
@@ -78,12 +79,7 @@ class Census:
         self._states = states = dict.fromkeys(STATES, 0)
         self._largest = largest = dict.fromkeys(EXECUTORS, NOTHING)
         for member in self._members.by_id.values():
-            if not member.active:
-                states["inactive"] += 1
-            elif member.stopping:
-                states["stopping"] += 1
-            else:
-                states["draining" if member.record.draining else "active"] += 1
+            states[state_of(member)] += 1
             for executor, amounts in largest.items():
                 if not covers(amounts, member.totals) and member.supports(executor):
                     largest[executor] = most(amounts, member.totals)

@@ -173,8 +173,10 @@ class Readings:
         if epochs.past:
             last = epochs.past[-1]
             values["rts_aod_last_epoch_timestamp_seconds"] = _one(last.started_at + last.duration_s)
-        if generations := evidence.get("generations"):
-            values["rts_aod_best_fitness"] = _one(max(generation["best"] for generation in generations))
+        # Of a generation in which nobody could be judged there is none.
+        best = [each["best"] for each in evidence.get("generations", ()) if each["best"] is not None]
+        if best:
+            values["rts_aod_best_fitness"] = _one(max(best))
         if regression := evidence.get("regression"):
             types = regression["types"]
             values |= {

@@ -29,9 +29,9 @@ _decoder = msgspec.msgpack.Decoder()
 
 
 class _Request:
-    """A request without its answer yet; `number` is 0 for one that may be repeated without harm."""
+    """A request without its answer yet; `number` is 0 for one that may be repeated, or left, without harm."""
 
-    __slots__ = ("answer", "deaths", "frame", "number", "parts")
+    __slots__ = ("answer", "deaths", "frame", "number", "parts", "unwanted")
 
     def __init__(self, frame: bytes, number: int, answer: asyncio.Future[list[Any]]) -> None:
         self.frame = frame
@@ -39,6 +39,11 @@ class _Request:
         self.answer = answer
         self.parts: list[Any] = []
         self.deaths = 0
+        self.unwanted = False
+
+    def left(self, told: asyncio.Future[list[Any]]) -> None:
+        """Whoever asked waits no longer."""
+        self.unwanted = told.cancelled() and not self.number
 
 
 class Channel:
@@ -82,7 +87,7 @@ class Channel:
     def request(self, operation: str, *arguments: Any, number: int = 0) -> asyncio.Future[list[Any]]:
         """Queue a request; the future has the parts of its answer, or the error that it was answered with.
 
-        Cancelling the future does not recall the request.
+        Cancelling the future recalls a request that has no number and is not under way.
         """
         body = _encoder.encode((operation, *arguments))
         request = _Request(
@@ -94,7 +99,9 @@ class Channel:
                 self._restart = asyncio.create_task(self._replace())
         elif len(self._waiting) == 1:
             self._connection.send(request.frame)
-        return asyncio.shield(request.answer)
+        told = asyncio.shield(request.answer)
+        told.add_done_callback(request.left)
+        return told
 
     async def _start(self) -> _Connection:
         ours, theirs = socket.socketpair()
@@ -123,6 +130,8 @@ class Channel:
             self._waiting[0].parts.append(payload)
             return
         request = self._waiting.popleft()
+        while self._waiting and self._waiting[0].unwanted:
+            self._waiting.popleft().answer.cancel()
         if self._waiting and self._connection is not None:
             self._connection.send(self._waiting[0].frame)
         if outcome == "done":

@@ -247,10 +247,9 @@ class Database:
         self, states: list[str], user_id: str, after: tuple[float, str] | None, count: int
     ) -> Iterator[Part]:
         """The row (created_at, task_id) of the task that a listing comes to after `count` tasks, if any."""
-        for name, rows in self._listed(
-            "positions", "created_at, task_id", states, user_id, count, after, None, [], offset=count - 1
-        ):
-            yield name, rows[-1:]
+        yield from self._listed(
+            "positions", "created_at, task_id", states, user_id, count, after, None, [], skipped=count - 1
+        )
 
     def _listed(
         self,
@@ -263,7 +262,7 @@ class Database:
         until: tuple[float, str] | None,
         found: list[tuple[str, Row]],
         *,
-        offset: int = 0,
+        skipped: int = 0,
     ) -> Iterator[Part]:
         if user_id:
             marks = ", ".join("?" * len(states))
@@ -285,7 +284,7 @@ class Database:
         select = f"SELECT * FROM (SELECT {columns} FROM tasks INDEXED BY {index} WHERE {where}{page})"
         sql = " UNION ALL ".join([select] * len(ranges)) + page + " OFFSET ?"
         arguments = [value for range_ in ranges for value in (*range_, *more, limit)]
-        yield from self._parts(name, sql, (*arguments, limit, offset))
+        yield from self._parts(name, sql, (*arguments, limit - skipped, skipped))
 
     def attempts(self, task_id: str) -> Iterator[Part]:
         """Rows of the task's attempts, in order."""

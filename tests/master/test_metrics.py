@@ -19,6 +19,7 @@ from peers import SessionWorker, config, refusal, serving, until
 from secured import guarded, shows
 
 from master.config import ConfigError
+from master.epochs import EpochReply
 from master.events import RegisterWorker
 from master.members import Member
 from master.metrics import endpoint
@@ -80,6 +81,14 @@ async def test_an_address_that_is_taken_is_an_error_of_the_setting(tmp_path: Any
         server = MasterServer(config(tmp_path, metrics_listen=address))
         with pytest.raises(ConfigError, match=f"metrics_listen: cannot listen on {address}"):
             await server.start()
+
+
+async def test_nobody_asks_dns_for_the_name_of_this_machine(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "getfqdn", lambda name="": 1 / 0)
+    async with serving(settings(tmp_path)) as (server, _):
+        assert (await scraped(server))["rts_master_active"] == 1.0
 
 
 async def test_there_is_nothing_but_the_metrics_and_nothing_can_be_sent(tmp_path: Any) -> None:
@@ -314,6 +323,17 @@ def test_deadlines_waits_and_runtimes_are_told_by_type() -> None:
     assert tally.runtimes["mixed"].total == 5.0
     assert sum(tally.waits["mixed"].counts) == 2
     assert tally.lateness["mixed"].total == pytest.approx(2.0, abs=0.5)
+
+
+async def test_an_epoch_in_which_no_candidate_could_be_judged_has_no_best_fitness(tmp_path: Any) -> None:
+    async with serving(settings(tmp_path, ga_epoch_interval_s=0.0)) as (server, _):
+        assert server.learning is not None
+        epochs = server.learning.epochs
+        for best in (None, 0.5):
+            generations = [{"number": 0, "best": None}, {"number": 1, "best": best}]
+            reply = EpochReply(verdict="kept", reason="worse", evidence={"generations": generations})
+            epochs.end(epochs.begin(1.0, 1, requested=True), 2.0, "kept", "worse", reply=reply)
+            assert (await scraped(server)).get("rts_aod_best_fitness") == best
 
 
 # ---- bounded labels ----

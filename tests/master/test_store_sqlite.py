@@ -23,7 +23,7 @@ from master.errors import StoreUnavailableError
 from master.events import InsertTask
 from master.records import TaskState
 from master.store.base import StoreConflictError, StoreOpenError
-from master.store.channel import Channel
+from master.store.channel import Channel, _Connection
 from master.store.database import HISTORY, STATEMENTS, Database
 from master.store.rows import plan
 from master.store.schema import APPLICATION_ID, MIGRATIONS
@@ -383,6 +383,34 @@ async def test_a_request_that_ends_its_process_twice_is_given_up_and_the_next_is
         await deadly
     assert await behind == []
     await channel.close()
+    os.close(lock)
+
+
+async def test_what_nobody_waits_for_any_more_is_not_asked(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[bytes] = []
+    send = _Connection.send
+
+    def noted(connection: _Connection, frame: bytes) -> None:
+        sent.append(frame)
+        send(connection, frame)
+
+    monkeypatch.setattr(_Connection, "send", noted)
+    lock = os.open(f"{path}.lock", os.O_RDWR)
+    channel = Channel(path, "read", lock)
+    await channel.open()
+    left = [channel.request("count_tasks") for _ in range(20)]
+    last = channel.request("count_tasks")
+    for each in left:
+        each.cancel()
+    assert await last == []
+    assert len(sent) == 2
+    # Nor does the end wait for it.
+    for each in [channel.request("count_tasks") for _ in range(20)]:
+        each.cancel()
+    await channel.close()
+    assert len(sent) == 3
     os.close(lock)
 
 

@@ -139,7 +139,13 @@ async def test_a_search_narrows_a_listing_by_each_of_its_fields(store: Store) ->
 
 async def test_a_position_is_that_of_the_last_task_that_was_counted(store: Store) -> None:
     times = [1.0, 2.0, 2.0, 2.0004, 3.0]
-    await store.commit([some.insert(f"t{n}", submitted_at=at) for n, at in enumerate(times)])
+    states = [TaskState.QUEUED, TaskState.RUNNING, TaskState.QUEUED, TaskState.ASSIGNED, TaskState.RUNNING]
+    await store.commit(
+        [
+            some.insert(f"t{n}", state, submitted_at=at)
+            for n, (at, state) in enumerate(zip(times, states, strict=True))
+        ]
+    )
     everything = [(t.spec.submitted_at, t.spec.task_id) for t in await store.list_tasks(TaskQuery())]
     for count in range(1, 6):
         position = await store.list_position(TaskQuery(limit=0, text="none"), count)

@@ -110,6 +110,8 @@ async def test_the_queue_is_listed_in_the_order_in_which_it_is_placed(tmp_path: 
         now = time.time()
         await client.submit(TaskSpec("true", "hopeless2", cpu=64, deadline=now - 5))
         await client.submit(TaskSpec("true", "hopeless1", cpu=65, deadline=now - 9))
+        await client.submit(TaskSpec("true", "gone", cpu=64))
+        await client.cancel("gone")
         found = await pages(client.task_page, order="queue", page_size=6)
         order = [task for page in found for task in ids(page)]
         assert order == [*(f"t{n}" for n in reversed(range(20))), "hopeless2", "hopeless1"]
