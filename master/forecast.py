@@ -162,7 +162,9 @@ class Forecast:
         known = None if self.model is None else self.model.types.get(job.spec.task_type)
         if job.attempt is not None:
             return self._of_attempt(job.attempt, known, now)
-        return Prediction() if job.group is None else self._of_waiting(job, known, now)
+        if job.group is None or not len(self._members):
+            return Prediction()
+        return self._of_waiting(job, known, now)
 
     def _of_attempt(self, attempt: Attempt, known: TypeRuntime | None, now: float) -> Prediction:
         job, typical_s = attempt.job, self.typical_s(attempt)
