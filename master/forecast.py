@@ -154,17 +154,19 @@ class Forecast:
     def if_placed(self, attempt: Attempt, now: float) -> Prediction:
         """What would become of an attempt that is not made."""
         attempt.expected_finish = now + self.typical_s(attempt)
-        known = None if self.model is None else self.model.types.get(attempt.job.spec.task_type)
-        return self._of_attempt(attempt, known, now)
+        return self._of_attempt(attempt, self._known(attempt.job), now)
 
     def of(self, job: Job, now: float) -> Prediction:
         """What will probably become of a job that has not finished."""
-        known = None if self.model is None else self.model.types.get(job.spec.task_type)
+        known = self._known(job)
         if job.attempt is not None:
             return self._of_attempt(job.attempt, known, now)
         if job.group is None or not len(self._members):
             return Prediction()
         return self._of_waiting(job, known, now)
+
+    def _known(self, job: Job) -> TypeRuntime | None:
+        return None if self.model is None else self.model.types.get(job.spec.task_type)
 
     def _of_attempt(self, attempt: Attempt, known: TypeRuntime | None, now: float) -> Prediction:
         job, typical_s = attempt.job, self.typical_s(attempt)
@@ -199,12 +201,12 @@ class Forecast:
 
     def _wait_s(self, job: Job, now: float) -> float:
         """Until a queued job has room; infinite when no worker takes it, or nothing runs that makes some."""
-        if self._line is None or self._line.stale(self._queue):
-            self._line = _Line(self._queue)
         if self._room is None or self._room.stale(self._members, now):
             self._room = _Room(self._members, self, now)
         if not covers(self._room.largest, amounts_of(job.task)):
             return math.inf
+        if self._line is None or self._line.stale(self._queue):
+            self._line = _Line(self._queue)
         ahead, free, rate = self._line.ahead(job), self._room.free, self._room.rate
         wait_s = 0.0
         for k, asked in enumerate(amounts_of(job.task)):

@@ -102,9 +102,18 @@ class AsyncMasterClient:
 
         `text` is a part of the id, the user or the command, `sla` "met" or "missed".
         """
-        searched, token = (worker_id, task_type, text, sla, "newest", calls.PAGE), ""
+        token = ""
         while True:
-            page = await self._call(calls.list_tasks(states, user_id, *searched, token))
+            page = await self.task_page(
+                states,
+                user_id,
+                worker_id=worker_id,
+                task_type=task_type,
+                text=text,
+                sla=sla,
+                page_size=calls.PAGE,
+                page_token=token,
+            )
             for task in page.tasks:
                 yield task
             token = page.next_page_token

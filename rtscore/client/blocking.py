@@ -121,9 +121,18 @@ class MasterClient:
 
         `text` is a part of the id, the user or the command, `sla` "met" or "missed".
         """
-        searched, token = (worker_id, task_type, text, sla, "newest", calls.PAGE), ""
+        token = ""
         while True:
-            page = self._call(calls.list_tasks(states, user_id, *searched, token))
+            page = self.task_page(
+                states,
+                user_id,
+                worker_id=worker_id,
+                task_type=task_type,
+                text=text,
+                sla=sla,
+                page_size=calls.PAGE,
+                page_token=token,
+            )
             yield from page.tasks
             token = page.next_page_token
             if not token:
