@@ -147,8 +147,13 @@ def test_a_master_killed_at_any_moment_loses_nothing_acknowledged_and_tells_noth
         acknowledged = all_acknowledged(clients)
         with MasterClient(cluster.address, retry_for_s=20.0) as client:
             until(lambda: open_tasks(client) == 0, timeout_s=90.0, what="the end of every task")
+            # The last tasks may end on one worker while the other still waits for its next try to come back.
+            until(
+                lambda: all(worker.state == "active" for worker in client.workers()),
+                timeout_s=60.0,
+                what="every worker's return",
+            )
             for worker in client.workers():
-                assert worker.state == "active", worker
                 assert worker.live_attempts == 0, worker
                 assert (worker.cpu_avail, worker.memory_avail) == (worker.total_cpu, worker.total_memory), (
                     worker
