@@ -15,14 +15,14 @@ part of them has changed, or after a while.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections import deque
 
 import msgspec
 
 from master.jobs import Attempt, Job
-from master.members import NO_ROOM, NOTHING, Amounts, Members, amounts_of, covers, most, plus
-from master.queue import Key, TaskQueue, order
+from master.line import Line
+from master.members import NO_ROOM, NOTHING, Members, amounts_of, covers, most, plus
+from master.queue import TaskQueue
 from rtscore.runtime_model import RuntimeModel, TypeRuntime, quantile, share_above, share_below
 
 # Waits whose ratio to their prediction is remembered per type, and how many there must be to be believed.
@@ -63,26 +63,6 @@ class _Waits:
             self.quantiles = tuple(known[int(len(known) * (k + 0.5) / SHARES)] for k in range(SHARES))
 
 
-class _Line:
-    """The queue in order, with what is asked before each task."""
-
-    def __init__(self, queue: TaskQueue) -> None:
-        self.moves = queue.moves
-        jobs = sorted(queue.jobs(), key=order)
-        self._keys: list[Key] = [order(job) for job in jobs]
-        self._ahead: list[Amounts] = [NOTHING]
-        for job in jobs:
-            self._ahead.append(plus(self._ahead[-1], amounts_of(job.task)))
-
-    def stale(self, queue: TaskQueue) -> bool:
-        """Whether so much of it has changed that it should be looked at anew."""
-        return queue.moves - self.moves > len(self._keys) // 4
-
-    def ahead(self, job: Job) -> Amounts:
-        """What the tasks before a job ask for."""
-        return self._ahead[bisect_left(self._keys, order(job))]
-
-
 class _Room:
     """What the cluster has free, and how fast more becomes so, per second."""
 
@@ -115,7 +95,7 @@ class Forecast:
         self._members = members
         self._queue = queue
         self._waits: dict[str, _Waits] = {}
-        self._line: _Line | None = None
+        self._line: Line | None = None
         self._room: _Room | None = None
         self.model: RuntimeModel | None = None
 
@@ -206,7 +186,7 @@ class Forecast:
         if not covers(self._room.largest, amounts_of(job.task)):
             return math.inf
         if self._line is None or self._line.stale(self._queue):
-            self._line = _Line(self._queue)
+            self._line = Line(self._queue)
         ahead, free, rate = self._line.ahead(job), self._room.free, self._room.rate
         wait_s = 0.0
         for k, asked in enumerate(amounts_of(job.task)):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
 from master.jobs import Attempt, Job
 from master.records import WorkerRecord
 from rtscore import Task, WorkerTable
@@ -212,6 +215,12 @@ class Members:
         """What a worker has available."""
         view = self.table.view(member.id)
         return view.cpu_avail, view.memory_avail, view.gpu_avail, view.storage_avail
+
+    def rooms(self) -> NDArray[np.float64]:
+        """What each worker has available, in the order of `by_id`, shape (n, 4)."""
+        slots = np.fromiter(map(self.table.slot, self.by_id), np.int64, len(self.by_id))
+        columns = self.table.columns()
+        return np.column_stack([columns[f"{name}_avail"][slots] for name in NAMES])
 
     def set_usages(self, member: Member, cpu: float, memory: float, gpu: float) -> None:
         """Note reported usages, fractions of the totals; with a NaN among them the last load stays."""

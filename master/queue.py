@@ -71,12 +71,15 @@ class Group:
             heappop(heap)
         return None
 
+    def up_to(self, standing: Standing, key: tuple[float, ...] = (math.inf,)) -> list[Entry]:
+        """The entries of its jobs of one standing (hopeful, hopeless) before a place, in no order."""
+        heap = self.hopeful if standing is Standing.HOPEFUL else self.hopeless
+        return [e for e in heap if e < key and e[3].turn == e[2] and e[3].standing is standing]
+
     def jobs(self) -> Iterator[Job]:
         """Every job in it, in no order."""
-        for standing, heap in ((Standing.HOPEFUL, self.hopeful), (Standing.HOPELESS, self.hopeless)):
-            for _, _, turn, job in heap:
-                if job.turn == turn and job.standing is standing:
-                    yield job
+        for standing in (Standing.HOPEFUL, Standing.HOPELESS):
+            yield from (job for *_, job in self.up_to(standing))
 
 
 def order(job: Job) -> Key:
@@ -207,6 +210,19 @@ class TaskQueue:
         """Every job in a group, without those that are parked; in no order."""
         for group in self.groups.values():
             yield from group.jobs()
+
+    def before(self, job: Job) -> tuple[list[Entry], list[Entry]]:
+        """The entries of the hopeful and of the hopeless jobs that go before one, in no order.
+
+        The job itself need not be in the queue.
+        """
+        hopeless, *key = order(job)
+        bounds = ((math.inf,), tuple(key)) if hopeless else (tuple(key), (-math.inf,))
+        groups = self.groups.values()
+        return (
+            [entry for group in groups for entry in group.up_to(Standing.HOPEFUL, bounds[0])],
+            [entry for group in groups for entry in group.up_to(Standing.HOPELESS, bounds[1])],
+        )
 
     def in_order(self) -> Iterator[tuple[Key, Job]]:
         """Every job with its place, the one to place next first; those that are parked come last.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from heapq import nsmallest
+from itertools import count
 
 import msgspec
+import numpy as np
 
 from master.jobs import Job, Standing
 from master.members import Amounts, Member, Members, amounts_of
-from master.queue import TaskQueue, order
+from master.queue import TaskQueue
 from master.reasons import why_waiting
 
 # Beyond that nobody reads on, and the counts say more.
@@ -56,33 +58,25 @@ class Waiting(msgspec.Struct, frozen=True):
 
 def waiting(job: Job, queue: TaskQueue, members: Members, now: float) -> Waiting:
     """What a job that is queued, or would be, waits for; looks at every queued task and every worker."""
-    key = order(job)
-    ahead = [other for other in queue.jobs() if order(other) < key]
-    first = nsmallest(IDS, ahead, key=order)
-    lacks = [_lack(member, members.room(member), job) for member in members.by_id.values()]
-    asked = amounts_of(job.task)
+    hopeful, hopeless = queue.before(job)
+    first = [entry[3] for entry in nsmallest(IDS, hopeful) + nsmallest(IDS, hopeless)]
+    asked, everyone = amounts_of(job.task), list(members.by_id.values())
+    missing = np.maximum(np.array(asked) - members.rooms(), 0.0)
+    # What is not asked is not missing, so what it is divided by does not matter.
+    shares = (missing / np.where(np.array(asked) > 0.0, asked, 1.0)).sum(axis=1)
+    whys = [_closed(member, job) for member in everyone]
+    near = nsmallest(ROWS, zip(map(bool, whys), shares.tolist(), members.by_id, count(), strict=False))
     return Waiting(
         why_waiting(job, members, now),
-        len(ahead),
-        tuple((other.task_id, other.spec.submission.user_id) for other in first),
+        len(hopeful) + len(hopeless),
+        tuple((other.task_id, other.spec.submission.user_id) for other in first[:IDS]),
         now > job.latest_start,
         "" if job.reserved is None else job.reserved.id,
-        len(lacks),
-        tuple(nsmallest(ROWS, lacks, key=lambda lack: _distance(lack, asked))),
-        tuple(sum(lack.missing[k] > 0.0 for lack in lacks) for k in range(4)),
-        sum(bool(lack.why) for lack in lacks),
+        len(everyone),
+        tuple(Lack(name, tuple(missing[row].tolist()), whys[row]) for _, _, name, row in near),
+        tuple((missing > 0.0).sum(axis=0).tolist()),
+        len(whys) - whys.count(""),
     )
-
-
-def _lack(member: Member, room: Amounts, job: Job) -> Lack:
-    cpu, memory, gpu, storage = amounts_of(job.task)
-    missing = (
-        max(cpu - room[0], 0.0),
-        max(memory - room[1], 0.0),
-        max(gpu - room[2], 0.0),
-        max(storage - room[3], 0.0),
-    )
-    return Lack(member.id, missing, _closed(member, job))
 
 
 def _closed(member: Member, job: Job) -> str:
@@ -99,8 +93,3 @@ def _closed(member: Member, job: Job) -> str:
     if job.standing is Standing.PARKED and member.id in job.avoid:
         return "refused it"
     return ""
-
-
-def _distance(lack: Lack, asked: Amounts) -> tuple[bool, float, str]:
-    share = sum(missing / amount for missing, amount in zip(lack.missing, asked, strict=True) if missing)
-    return bool(lack.why), share, lack.worker_id
