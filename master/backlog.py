@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from heapq import nlargest
 
@@ -11,7 +12,6 @@ from master.members import Members
 from master.queue import Key, TaskQueue
 from master.reasons import group_reason
 from master.records import StoredTask
-from master.reservations import Reservations
 
 DEPTH = 5_000
 """Places that a page looks at; further back the order says nothing, and the master has other work to do."""
@@ -24,24 +24,6 @@ class QueuePage(msgspec.Struct, frozen=True):
 
     tasks: list[tuple[Key, StoredTask]]
     last: Key | None
-
-
-class QueueStatus(msgspec.Struct, frozen=True):
-    """The queue in numbers.
-
-    Attributes
-    ----------
-    reserved, parked, hopeless : int
-        Tasks that a worker is kept free for, that pause because workers refused them, and that can no longer
-        meet their deadline.
-    reasons : list of (str, int)
-        Why the largest groups of equal requests wait, and how many tasks that are.
-    """
-
-    reserved: int
-    parked: int
-    hopeless: int
-    reasons: list[tuple[str, int]]
 
 
 def queue_page(
@@ -61,13 +43,9 @@ def queue_page(
     return QueuePage(tasks, None)
 
 
-def queue_status(queue: TaskQueue, members: Members, reservations: Reservations, now: float) -> QueueStatus:
-    """What waits, and for what."""
-    hopeless = queue.hopeless + sum(now > job.latest_start for job in queue.parked)
-    reasons: dict[str, int] = {}
+def queue_reasons(queue: TaskQueue, members: Members) -> list[tuple[str, int]]:
+    """Why the largest groups of equal requests wait, and how many tasks that are; the most first."""
+    reasons = Counter[str]()
     for group in nlargest(REASONS, queue.groups.values(), key=lambda group: group.size):
-        reason = group_reason(group, members)
-        reasons[reason] = reasons.get(reason, 0) + group.size
-    return QueueStatus(
-        len(reservations.held), len(queue.parked), hopeless, sorted(reasons.items(), key=lambda r: -r[1])
-    )
+        reasons[group_reason(group, members)] += group.size
+    return reasons.most_common()

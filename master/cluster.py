@@ -18,7 +18,7 @@ import msgspec
 
 from master.admission import Admission
 from master.audit import audit
-from master.backlog import QueuePage, QueueStatus, queue_page, queue_status
+from master.backlog import QueuePage, queue_page, queue_reasons
 from master.book import Book
 from master.decisions import Decisions
 from master.errors import InvalidRequestError, NotAllowedError, TaskExistsError, UnknownTaskError
@@ -49,7 +49,7 @@ from master.lifecycle import Lifecycle
 from master.liveness import Liveness
 from master.members import Member, Members
 from master.metrics.counters import Tally
-from master.metrics.overview import Census, Overview
+from master.overview import Census, Overview
 from master.placement import Placement
 from master.plans import Plan, Plans, tasks
 from master.proposals import PlannerState, PlannerWorker, Proposals
@@ -58,7 +58,7 @@ from master.reasons import why_waiting
 from master.records import StoredTask, Submission, TaskState, TaskStatus
 from master.reservations import Reservations
 from master.restore import restore
-from master.roster import PAGE_KEY, Capacity, WorkerQuery, capacity, state_of, worker_page
+from master.roster import PAGE_KEY, WorkerQuery, worker_page
 from master.status import TaskExplanation, WorkerStatus
 from master.validate import same_content, spec_of
 from master.waiting import Waiting, waiting
@@ -246,9 +246,9 @@ class Cluster:
         """The registered workers, for who only reads them."""
         return self._members
 
-    def overview(self) -> Overview:
+    def overview(self, now: float) -> Overview:
         """The cluster in a few numbers."""
-        return self._census.overview()
+        return self._census.overview(now)
 
     def workers(self) -> list[WorkerStatus]:
         """Every registered worker, in order of id."""
@@ -264,17 +264,13 @@ class Cluster:
         page, more, total = worker_page(self._members, query)
         return [self._status(member) for member in page], more, total
 
-    def capacity(self) -> Capacity:
-        """What the workers have together."""
-        return capacity(self._members)
-
     def queue_page(self, limit: int, after: Key | None, wanted: Callable[[StoredTask], bool]) -> QueuePage:
         """A page of the queue in its order, as `backlog.queue_page`."""
         return queue_page(self._queue, limit, after, wanted)
 
-    def queue_status(self, now: float) -> QueueStatus:
-        """What waits, and for what."""
-        return queue_status(self._queue, self._members, self._reservations, now)
+    def queue_reasons(self) -> list[tuple[str, int]]:
+        """Why most of the queue waits, as `backlog.queue_reasons`."""
+        return queue_reasons(self._queue, self._members)
 
     def queued_of(self, user_id: str) -> int:
         """How many tasks of a user wait."""
@@ -420,7 +416,7 @@ class Cluster:
         cpu, memory, gpu, storage = member.totals
         return WorkerStatus(
             member.id,
-            state_of(member),
+            member.state,
             cpu,
             memory,
             gpu,

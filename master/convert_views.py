@@ -7,15 +7,16 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from master.backlog import QueueStatus
 from master.convert import PAGE_MAX, decode_token, encode_token, worker_state
 from master.epoch_log import PastEpoch, RunningEpoch
 from master.epochs import EpochProgress
 from master.errors import InvalidRequestError
 from master.learning import Learning
+from master.members import STATES
+from master.overview import Overview
 from master.probation import NEEDED, Probation
 from master.records import TaskState
-from master.roster import PAGE_KEY, Capacity, WorkerOrder, WorkerQuery
+from master.roster import PAGE_KEY, WorkerOrder, WorkerQuery
 from master.status import WorkerStatus
 from master.timed import DecisionLatency
 from master.timeline import BUCKETS, BUCKETS_MAX, WINDOW_S, Timeline
@@ -23,7 +24,7 @@ from master.validate import check_search
 from rtscore.rpc import scheduler_pb2
 from rtscore.runtime_model import RuntimeModel
 
-WORKER_STATES = frozenset({"active", "draining", "stopping", "inactive", "lost"})
+WORKER_STATES = frozenset({*STATES, "lost"})
 # The year 2286: beyond it an instant is a mistake, and its arithmetic meets the ends of dates.
 LATEST = 1e10
 
@@ -92,13 +93,13 @@ def cluster_stats(
     tau: Mapping[str, float],
     started_at: float,
     params_version: int,
-    capacity: Capacity,
-    queue: QueueStatus,
+    overview: Overview,
+    queue_reasons: Iterable[tuple[str, int]],
     counters: Counters,
     now: float,
 ) -> scheduler_pb2.ClusterStats:
     """The cluster in numbers."""
-    total, free = capacity.total, capacity.free
+    total, free = overview.total, overview.free
     return scheduler_pb2.ClusterStats(
         scheduler=scheduler,
         **{state.value: counts.get(state, 0) for state in TaskState},
@@ -117,11 +118,11 @@ def cluster_stats(
         memory_avail=free[1],
         gpu_avail=free[2],
         storage_avail=free[3],
-        workers=capacity.states,
-        queued_reserved=queue.reserved,
-        queued_parked=queue.parked,
-        queued_hopeless=queue.hopeless,
-        queue_reasons=[scheduler_pb2.QueueReason(reason=r, tasks=n) for r, n in queue.reasons],
+        workers=overview.workers,
+        queued_reserved=overview.waiting["reserved"],
+        queued_parked=overview.waiting["refused"],
+        queued_hopeless=overview.hopeless,
+        queue_reasons=[scheduler_pb2.QueueReason(reason=r, tasks=n) for r, n in queue_reasons],
         submitted_since_start=counters.submitted,
         finished_since_start=counters.finished,
         sla_met_since_start=counters.sla_met,

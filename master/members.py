@@ -14,6 +14,9 @@ from rtscore import Task, WorkerTable
 Amounts = tuple[float, float, float, float]
 
 NAMES = ("cpu", "memory", "gpu", "storage")
+# A worker may be in several states at once and is told to be in the first: a silent one may be dead, whatever
+# was wished of it, and taking back a drain does not open one that stops by itself.
+STATES = ("inactive", "stopping", "draining", "active")
 NOTHING: Amounts = (0.0, 0.0, 0.0, 0.0)
 # Less than any task asks.
 NO_ROOM: Amounts = (-1.0, -1.0, -1.0, -1.0)
@@ -84,14 +87,18 @@ class Member:
         return self.record.worker_id
 
     @property
-    def closed(self) -> bool:
-        """Whether it gets nothing new: it is drained, or it stops by itself."""
-        return self.record.draining or self.stopping
+    def state(self) -> str:
+        """The first of `STATES` that it is in."""
+        if not self.active:
+            return "inactive"
+        if self.stopping:
+            return "stopping"
+        return "draining" if self.record.draining else "active"
 
     @property
     def takes(self) -> bool:
         """Whether it gets tasks, those aside that it may be kept free from."""
-        return self.active and not self.closed
+        return self.active and not (self.stopping or self.record.draining)
 
     def supports(self, executor: str) -> bool:
         """Whether it can run tasks of this executor; one that names none is believed to run all."""

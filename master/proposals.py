@@ -130,10 +130,8 @@ class Proposals:
 
     def _against(self, job: Job, member: Member, now: float) -> str:
         """What speaks against the worker; empty when nothing does."""
-        if not member.active:
-            return "is inactive: it has been silent for too long"
-        if member.record.draining:
-            return "is draining"
+        if not member.takes:
+            return f"is {member.state}"
         kept_for = member.reserved_for
         if kept_for is not None and kept_for is not job:
             return f"is kept for task {kept_for.task_id}, which has waited too long"

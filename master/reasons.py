@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from master.jobs import Job, Standing
-from master.members import NAMES, Member, Members
+from master.members import NAMES, STATES, Member, Members
 from master.queue import Group
 
 
@@ -39,8 +40,8 @@ def _diagnosis(group: Group, members: Iterable[Member]) -> str:
         return _impossible(group, members)
     takers = [m for m in able if m.takes]
     if not takers:
-        states = ["draining" if m.record.draining else "stopping" if m.stopping else "silent" for m in able]
-        parts = [f"{states.count(s)} {s}" for s in ("draining", "stopping", "silent") if s in states]
+        states = Counter(m.state for m in able)
+        parts = [f"{states[state]} {state}" for state in STATES if state in states]
         return f"no worker that could run it takes tasks now: {' and '.join(parts)}"
     when = "it has room" if len(takers) == 1 else "one of them has room"
     return f"waits for room: {_count(len(takers))} could run it when {when}"

@@ -1,9 +1,8 @@
-"""The workers as a reader sees them: filtered, sorted, in pages; and the cluster's sums."""
+"""The workers as a reader sees them: filtered, sorted, in pages."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from enum import Enum
 from heapq import nsmallest
 
@@ -11,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from master.members import NAMES, Amounts, Member, Members
+from master.members import NAMES, Member, Members
 
 PAGE_KEY = tuple[float, str]
 
@@ -38,23 +37,6 @@ class WorkerQuery(msgspec.Struct, frozen=True):
     descending: bool = False
 
 
-class Capacity(msgspec.Struct, frozen=True):
-    """Workers by state; what those that are not silent have, and what of it is free."""
-
-    states: dict[str, int]
-    total: Amounts
-    free: Amounts
-
-
-def state_of(member: Member) -> str:
-    """How a worker stands: "active", "draining", "stopping" or "inactive"."""
-    if not member.active:
-        return "inactive"
-    if member.stopping:
-        return "stopping"
-    return "draining" if member.record.draining else "active"
-
-
 def worker_page(members: Members, query: WorkerQuery) -> tuple[list[Member], PAGE_KEY | None, int]:
     """A page, the key to go on from if there is more, and how many workers there are in all pages.
 
@@ -78,22 +60,8 @@ def worker_page(members: Members, query: WorkerQuery) -> tuple[list[Member], PAG
     return [member for _, member in page], more, len(found)
 
 
-def capacity(members: Members) -> Capacity:
-    """The cluster's sums."""
-    columns = members.table.columns()
-    total = _sums(columns[f"{name}_total"].sum() for name in NAMES)
-    free = _sums(columns[f"{name}_avail"].sum() for name in NAMES)
-    for member in members.by_id.values():
-        if not member.active:
-            view = members.table.view(member.id)
-            left = (view.cpu_avail, view.memory_avail, view.gpu_avail, view.storage_avail)
-            total = _sums(a - b for a, b in zip(total, member.totals, strict=True))
-            free = _sums(a - b for a, b in zip(free, left, strict=True))
-    return Capacity(dict(Counter(map(state_of, members.by_id.values()))), total, free)
-
-
 def _matches(member: Member, query: WorkerQuery) -> bool:
-    if query.states and state_of(member) not in query.states:
+    if query.states and member.state not in query.states:
         return False
     return not query.text or query.text.lower() in member.id.lower()
 
@@ -121,8 +89,3 @@ def _used(columns: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         total, allocated = columns[f"{name}_total"], columns[f"{name}_allocated"]
         used = np.maximum(used, np.divide(allocated, total, out=np.zeros_like(total), where=total > 0.0))
     return used
-
-
-def _sums(values: Iterable[float]) -> Amounts:
-    cpu, memory, gpu, storage = map(float, values)
-    return cpu, memory, gpu, storage

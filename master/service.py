@@ -150,8 +150,8 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
             tau,
             master.started_at,
             0 if self._learning is None else self._learning.versions.number,
-            cluster.capacity(),
-            cluster.queue_status(now),
+            cluster.overview(now),
+            cluster.queue_reasons(),
             convert_views.Counters(tally.accepted, finished, tally.met.total(), tally.missed.total()),
             now,
         )

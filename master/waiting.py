@@ -80,12 +80,8 @@ def waiting(job: Job, queue: TaskQueue, members: Members, now: float) -> Waiting
 
 
 def _closed(member: Member, job: Job) -> str:
-    if not member.active:
-        return "silent"
-    if member.stopping:
-        return "stopping"
-    if member.record.draining:
-        return "draining"
+    if not member.takes:
+        return member.state
     if not member.supports(job.executor):
         return f"has no {job.executor} executor"
     if member.reserved_for is not None and member.reserved_for is not job:

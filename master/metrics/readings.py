@@ -9,9 +9,10 @@ from typing import Any
 from master.config import MasterConfig
 from master.interceptors import code_name
 from master.learning import Learning
+from master.members import NAMES, STATES
 from master.metrics.counters import Calls, Histogram
 from master.metrics.named_workers import OTHER, NamedWorkers
-from master.metrics.overview import Overview
+from master.overview import Overview
 from master.proposals import SOURCE as PLANNER
 from master.records import AttemptEnd, ParamsReason
 from master.runner import Master
@@ -20,10 +21,11 @@ from rtscore import TASK_TYPES, Source, TauStore
 
 Values = Mapping[tuple[str, ...], float | Histogram]
 
-UNITS = {"cpu": "cores", "memory": "gibibytes", "gpu": "devices", "storage": "gibibytes"}
 VERDICTS = ("accepted", "kept", "not enough data", "cancelled", "failed")
 _TYPES = tuple(str(name) for name in TASK_TYPES)
 _ALONE = ()
+# The labels of amounts.
+_RESOURCES = tuple(zip(NAMES, ("cores", "gibibytes", "devices", "gibibytes"), strict=True))
 
 
 class Readings:
@@ -67,7 +69,7 @@ class Readings:
             "rts_master_active": _one(self.active),
         }
         if self.active:
-            overview = self._master.cluster.overview()
+            overview = self._master.cluster.overview(self._master.clock())
             values |= self._decisions() | self._tasks(overview) | self._workers(overview)
             values |= self._journal() | self._wire()
             if self._learning is not None:
@@ -104,7 +106,7 @@ class Readings:
             "rts_queue_tasks": _counted(overview.waiting),
             "rts_queue_hopeless_tasks": _one(overview.hopeless),
             "rts_queue_limit_tasks": _one(self._config.max_queued),
-            "rts_live_attempts": _one(overview.live_attempts),
+            "rts_live_attempts": _one(master.cluster.members.live),
             "rts_attempts_ended_total": _counted(tally.ended, AttemptEnd),
             "rts_sla_met_total": _counted(tally.met, _TYPES),
             "rts_sla_missed_total": _counted(tally.missed, _TYPES),
@@ -121,16 +123,19 @@ class Readings:
         named = [members.by_id[worker_id] for worker_id in did if worker_id != OTHER]
         attempts: dict[tuple[str, ...], float] = {(m.id,): len(m.attempts) for m in named}
         loads: dict[tuple[str, ...], float] = {(m.id,): members.table.view(m.id).load for m in named}
-        attempts[OTHER,] = overview.live_attempts - sum(attempts.values())
+        attempts[OTHER,] = members.live - sum(attempts.values())
         if others := len(members) - len(named):
             every = float(members.table.columns()["load"].sum())
             loads[OTHER,] = max(0.0, every - sum(loads.values())) / others
         return {
-            "rts_workers": _counted(overview.workers),
+            "rts_workers": _counted(overview.workers, STATES),
             "rts_workers_removed_total": _counted(tally.removed, ("left", "lost")),
             "rts_worker_sessions": _one(self._sessions.count),
-            "rts_resource_capacity": {(n, UNITS[n]): amount for n, amount in overview.capacity.items()},
-            "rts_resource_allocated": {(n, UNITS[n]): amount for n, amount in overview.allocated.items()},
+            "rts_resource_capacity": dict(zip(_RESOURCES, overview.total, strict=True)),
+            "rts_resource_allocated": {
+                labels: total - free
+                for labels, total, free in zip(_RESOURCES, overview.total, overview.free, strict=True)
+            },
             "rts_worker_placements_total": {(w,): counts[0] for w, counts in did.items()},
             "rts_worker_sla_met_total": {(w,): counts[1] for w, counts in did.items()},
             "rts_worker_sla_missed_total": {(w,): counts[2] for w, counts in did.items()},

@@ -53,8 +53,10 @@ def test_what_lost_hope_comes_after_what_has_it_and_what_pauses_last() -> None:
     world.refuse("refused")
     world.place()
     assert ids(queue(world)) == ["soon", "late", "refused"]
-    status = world.cluster.queue_status(world.now)
-    assert (status.parked, status.hopeless, status.reserved) == (1, 1, 0)
+    found = world.cluster.overview(world.now)
+    assert (found.waiting, found.hopeless) == ({"reserved": 0, "refused": 1, "impossible": 2, "room": 0}, 1)
+    world.now += 200.0
+    assert world.cluster.overview(world.now).hopeless == 2, "what pauses can lose hope too"
 
 
 def test_a_page_looks_no_further_than_the_depth(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +77,7 @@ def test_reading_the_queue_changes_nothing_in_it() -> None:
     world.place()
     world.cluster.check()
     assert set(ids(queue(world))) == set(ids(first))
-    assert world.cluster.queue_status(world.now).hopeless == 6
+    assert world.cluster.overview(world.now).hopeless == 6
     world.cluster.check()
 
 
@@ -83,6 +85,6 @@ def test_the_largest_parts_of_the_queue_say_why_they_wait() -> None:
     world = waiting(5)
     for number in range(7):
         world.submit(f"big{number}", cpu=64.0, deadline=world.now + 500.0)
-    reasons = world.cluster.queue_status(world.now).reasons
+    reasons = world.cluster.queue_reasons()
     assert reasons[0] == ("needs cpu 64; the largest worker has 1", 7)
     assert reasons[1] == ("waits for room: 1 worker could run it when it has room", 5)

@@ -210,7 +210,7 @@ def test_three_silent_intervals_make_a_worker_inactive_and_a_word_makes_it_activ
     assert world.worker_state("w") == "inactive"
     world.submit("b")
     assert world.placed() == []
-    assert world.why("b") == "no worker that could run it takes tasks now: 1 silent"
+    assert world.why("b") == "no worker that could run it takes tasks now: 1 inactive"
     assert world.state("a") is TaskState.RUNNING
     world.heartbeat("w")
     assert world.placed() == [("b", "w")]

@@ -260,11 +260,16 @@ def test_the_queue_is_told_by_the_reasons_that_each_task_is_told() -> None:
     world.submit("large", cpu=64.0)
     world.submit("kept", cpu=4.0, deadline=world.now + 1000.0)
     world.place()
-    assert world.cluster.overview().waiting == {"room": 2, "reserved": 0, "refused": 0, "impossible": 1}
+    assert world.cluster.overview(world.now).waiting == {
+        "room": 2,
+        "reserved": 0,
+        "refused": 0,
+        "impossible": 1,
+    }
     # What waits too long gets the next worker to itself.
     world.wait(200.0, "w1")
     world.place()
-    overview = world.cluster.overview()
+    overview = world.cluster.overview(world.now)
     reserved = {task for task in ("room", "large", "kept") if "kept free" in world.why(task)}
     assert reserved
     assert overview.waiting == {
@@ -288,7 +293,12 @@ def test_a_task_that_only_workers_that_refused_it_have_room_for_is_told_as_refus
     world.refuse("t")
     world.place()
     assert "refused" in world.why("t")
-    assert world.cluster.overview().waiting == {"room": 0, "reserved": 0, "refused": 1, "impossible": 0}
+    assert world.cluster.overview(world.now).waiting == {
+        "room": 0,
+        "reserved": 0,
+        "refused": 1,
+        "impossible": 0,
+    }
     assert world.cluster.tally.ended == {"refused": 1}
 
 
@@ -299,13 +309,14 @@ def test_workers_are_counted_by_state_and_by_why_they_are_gone() -> None:
     world.drain("draining")
     world.stopping("stopping")
     world.leave("leaving")
-    overview = world.cluster.overview()
-    assert overview.workers == {"active": 2, "draining": 1, "stopping": 1, "inactive": 0}
-    assert overview.capacity["cpu"] == 8.0
+    overview = world.cluster.overview(world.now)
+    assert overview.workers == {"active": 2, "draining": 1, "stopping": 1}
+    assert overview.total == overview.free == (8.0, 256.0, 0.0, 400.0)
     world.wait(15.0, "active", "draining", "stopping")
-    assert world.cluster.overview().workers["inactive"] == 1
+    overview = world.cluster.overview(world.now)
+    assert (overview.workers["inactive"], overview.total[0]) == (1, 6.0), "what is silent has nothing"
     world.wait(60.0, "active", "draining", "stopping")
-    assert world.cluster.overview().workers == {"active": 1, "draining": 1, "stopping": 1, "inactive": 0}
+    assert world.cluster.overview(world.now).workers == {"active": 1, "draining": 1, "stopping": 1}
     assert world.cluster.tally.removed == {"left": 1, "lost": 1}
 
 

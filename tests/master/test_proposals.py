@@ -74,9 +74,11 @@ def test_what_does_not_fit_is_refused_with_what_it_lacks(world: World) -> None:
     assert why == "worker w1 lacks room: cpu 3 asked, 2 available; memory 65 asked, 64 available"
 
 
-def test_a_draining_and_a_silent_worker_get_nothing(world: World) -> None:
+def test_a_draining_a_stopping_and_a_silent_worker_get_nothing(world: World) -> None:
     world.drain("w1")
     assert "draining" in refused(world, "a", "w1")
+    world.stopping("w1")
+    assert "stopping" in refused(world, "a", "w1")
     world.do(WorkerSilent("w2"))
     assert "inactive" in refused(world, "a", "w2")
 

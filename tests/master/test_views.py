@@ -205,7 +205,7 @@ async def test_what_a_silent_worker_has_counts_for_nobody(tmp_path: Path) -> Non
         AsyncMasterClient(server.address) as client,
         SessionWorker(server.address),
     ):
-        await until(lambda: server.master.cluster.capacity().states == {"inactive": 1})
+        await until(lambda: server.master.cluster.overview(0.0).workers == {"inactive": 1})
         found = await client.stats()
         assert (found.total_cpu, found.cpu_avail, found.workers) == (0.0, 0.0, {"inactive": 1})
 

@@ -59,7 +59,7 @@ def test_each_reason_why_a_worker_takes_nothing_is_named() -> None:
     world.place()
     assert {lack.worker_id: lack.why for lack in waits(world, "a").lacks} == {
         "plain": "has no container executor",
-        "silent": "silent",
+        "silent": "inactive",
         "stops": "stopping",
     }
 
