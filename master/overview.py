@@ -39,8 +39,8 @@ class Overview(msgspec.Struct, frozen=True):
 class Census:
     """Looks at the cluster.
 
-    What follows from the workers alone is kept until one of them changes, so that a reading in quiet times
-    costs a look at the new groups of the queue, and at the tasks that are kept a worker or pause.
+    What follows from the workers is kept until one of them changes, and the queue counts by itself, so that a
+    reading in quiet times looks at nothing but the tasks that pause, or that a worker is kept for.
     """
 
     def __init__(self, members: Members, queue: TaskQueue, reservations: Reservations) -> None:
@@ -51,14 +51,13 @@ class Census:
         self._states: Counter[str] = Counter()
         # Slots of silent workers.
         self._silent = np.empty(0, np.int64)
-        self._largest: dict[str, Amounts] = {}
 
     def overview(self, now: float) -> Overview:
         """The cluster as it is."""
         if self._version != self._members.version:
             self._look_at_workers()
         queue, reserved, parked = self._queue, self._reservations.held, self._queue.parked
-        impossible = queue.impossible(self._largest)
+        impossible = queue.impossible
         for job in (*reserved, *parked):
             impossible -= job.group is not None and job.group.impossible
         waiting = {"reserved": len(reserved), "refused": len(parked), "impossible": impossible}
@@ -76,11 +75,12 @@ class Census:
         self._states = Counter(member.state for member in everyone)
         silent = [self._members.table.slot(member.id) for member in everyone if not member.active]
         self._silent = np.array(silent, np.int64)
-        self._largest = largest = dict.fromkeys(EXECUTORS, NO_ROOM)
+        largest = dict.fromkeys(EXECUTORS, NO_ROOM)
         for member in everyone:
             for executor, amounts in largest.items():
                 if not covers(amounts, member.totals) and member.supports(executor):
                     largest[executor] = most(amounts, member.totals)
+        self._queue.judge(largest)
 
     def _sums(self, column: str) -> Amounts:
         columns = self._members.table.columns()

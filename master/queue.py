@@ -17,10 +17,11 @@ e. A group that did not fit is blocked until capacity grows on a worker where it
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 
 from master.jobs import STARVING_S, STARVING_TAUS, Job, Standing
+from master.members import NO_ROOM, Amounts, covers
 
 Key = tuple[int, float, int]
 Entry = tuple[float, int, int, Job]
@@ -50,7 +51,6 @@ class Group:
         self.executor = executor
         self.size = 0
         self.blocked = False
-        # As `TaskQueue.impossible` last found it.
         self.impossible = False
         self.hopeful: list[Entry] = []
         self.hopeless: list[Entry] = []
@@ -107,10 +107,9 @@ class TaskQueue:
         self.parked: dict[Job, None] = {}
         # Jobs that can no longer meet their deadline, without those that are parked.
         self.hopeless = 0
-        # What is known of the groups that are impossible, and those that are not judged yet.
-        self._largest: dict[str, tuple[float, float, float, float]] = {}
-        self._impossible = 0
-        self._unjudged: dict[Group, None] = {}
+        # Jobs that no worker was large enough for, of those that were judged last.
+        self.impossible = 0
+        self._largest: dict[str, Amounts] = {}
 
     def __len__(self) -> int:
         return self._size
@@ -122,14 +121,14 @@ class TaskQueue:
         group = self.groups.get(key)
         if group is None:
             group = self.groups[key] = Group(key[:4], job.executor)
-            self._unjudged[group] = None
+            group.impossible = self._asks_too_much(group)
         job.group = group
         job.waiting_since = since
         job.starving_at = _patience_ends(job)
         job.turn += 1
         group.size += 1
         self._size += 1
-        self._impossible += group.impossible
+        self.impossible += group.impossible
         self.moves += 1
         job.queued_at = self.moves
         if len(self._timers) > 2 * self._size + 16 * SLACK:
@@ -145,14 +144,13 @@ class TaskQueue:
         job.standing = Standing.OUT
         job.group = None
         self._size -= 1
-        self._impossible -= group.impossible
+        self.impossible -= group.impossible
         self.moves += 1
         group.size -= 1
         if group.size == 0:
             del self.groups[*group.request, group.executor]
             self.fresh.pop(group, None)
             self.starving.pop(group, None)
-            self._unjudged.pop(group, None)
         elif len(group.hopeful) + len(group.hopeless) + len(group.starving) > 3 * group.size + SLACK:
             group.hopeful = _rebuilt(group.hopeful, Standing.HOPEFUL)
             group.hopeless = _rebuilt(group.hopeless, Standing.HOPELESS)
@@ -217,23 +215,13 @@ class TaskQueue:
         heappop(group.starving)
         return job
 
-    def impossible(self, largest: dict[str, tuple[float, float, float, float]]) -> int:
-        """How many tasks ask more of something than the largest amounts, by executor, that any worker has.
-
-        Looks at the groups that are new, and at all of them when `largest` has changed.
-        """
-        groups: Iterable[Group] = self._unjudged
+    def judge(self, largest: dict[str, Amounts]) -> None:
+        """Note the largest amounts, by executor, that any worker has: what asks more of one is impossible."""
         if largest != self._largest:
-            self._largest, groups = largest, self.groups.values()
-        # Not by `covers`: its calls would make three times as much of it, and there may be 100,000 groups.
-        for group in groups:
-            has, (cpu, memory, gpu, storage) = largest[group.executor], group.request
-            impossible = cpu > has[0] or memory > has[1] or gpu > has[2] or storage > has[3]
-            if impossible is not group.impossible:
-                group.impossible = impossible
-                self._impossible += group.size if impossible else -group.size
-        self._unjudged.clear()
-        return self._impossible
+            self._largest = largest
+            for group in self.groups.values():
+                group.impossible = self._asks_too_much(group)
+            self.impossible = sum(group.size for group in self.groups.values() if group.impossible)
 
     def jobs(self) -> Iterator[Job]:
         """Every job in a group, without those that are parked; in no order."""
@@ -264,6 +252,9 @@ class TaskQueue:
                 if job.turn == turn and job.standing is standing:
                     yield (place, at, seq), job
         yield from sorted(((2, job.submitted_at, job.seq), job) for job in self.parked)
+
+    def _asks_too_much(self, group: Group) -> bool:
+        return not covers(self._largest.get(group.executor, NO_ROOM), group.request)
 
     def _forget(self, job: Job) -> None:
         if job.standing is Standing.HOPELESS:

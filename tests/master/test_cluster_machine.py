@@ -7,6 +7,7 @@ breaks the store's contract (so a task has at most one outcome) and that no dead
 from __future__ import annotations
 
 import os
+from collections import Counter
 
 from core_world import World, of
 from hypothesis import HealthCheck, settings
@@ -34,7 +35,9 @@ from master.events import (
     WorkerSilent,
     WorkerStopping,
 )
+from master.members import NAMES
 from master.records import AttemptEnd, StoredTask, Submission, TaskState, WorkerRecord
+from master.waiting import Waiting
 from rtscore import TASK_TYPES
 
 WORKERS = ("w1", "w2", "w3", "w4")
@@ -46,6 +49,17 @@ tasks = st.sampled_from(TASKS)
 cores = st.sampled_from((0.0, 0.5, 1.0, 2.0, 4.0, 7.0))
 gpus = st.sampled_from((0.0, 0.0, 0.0, 1.0))
 skews = st.sampled_from((0.0, -1e4, 1e4, float("nan")))
+
+
+def reason(why: str) -> str:
+    """Under which reason a task is counted that is told this."""
+    if why.startswith("worker "):
+        return "reserved"
+    if why.startswith("only workers that refused it"):
+        return "refused"
+    # Whether one worker has all of it is not counted.
+    nobody = why.startswith(("needs ", "no worker is registered")) and "no worker has all of it" not in why
+    return "impossible" if nobody else "room"
 
 
 class Machine(RuleBasedStateMachine):
@@ -219,6 +233,8 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def place(self) -> None:
         self.hear(self.world.place())
+        waits = [self.explained(task_id) for task_id in self.queued()]
+        assert self.world.cluster.overview(self.world.now).hopeless == sum(w.hopeless for w in waits)
 
     @rule(seconds=st.sampled_from((0.01, 1.0, 3.0)), times=st.integers(1, 12))
     def wait(self, seconds: float, times: int) -> None:
@@ -248,8 +264,7 @@ class Machine(RuleBasedStateMachine):
         self.world.now += 10.0
         self.world.do(Heartbeat("giant", 0.0, 0.0, 0.0))
         self.hear(self.world.place())
-        queued = [t for t, s in self.world.store.statuses.items() if s.state is TaskState.QUEUED]
-        assert queued == [], [self.world.why(t) for t in queued]
+        assert self.queued() == [], [self.world.why(t) for t in self.queued()]
         self.do(WorkerLeft("giant"))
         self.known["giant"].clear()
 
@@ -284,6 +299,23 @@ class Machine(RuleBasedStateMachine):
         for task_id, seen in numbers.items():
             assert seen == list(range(1, len(seen) + 1)), task_id
             assert len(seen) <= self.world.options["max_attempts"], task_id
+
+    @invariant()
+    def the_clusters_numbers_are_the_sums_of_what_is_told_of_each_worker_and_task(self) -> None:
+        found, everyone = self.world.cluster.overview(self.world.now), self.world.cluster.workers()
+        assert found.workers == Counter(worker.state for worker in everyone)
+        heard = [worker for worker in everyone if worker.state != "inactive"]
+        assert found.total == tuple(sum(getattr(w, name) for w in heard) for name in NAMES)
+        assert found.free == tuple(sum(getattr(w, f"{name}_avail") for w in heard) for name in NAMES)
+        assert Counter(found.waiting) == Counter(reason(self.world.why(t)) for t in self.queued())
+
+    def queued(self) -> list[str]:
+        return [t for t, s in self.world.store.statuses.items() if s.state is TaskState.QUEUED]
+
+    def explained(self, task_id: str) -> Waiting:
+        waits = self.world.cluster.explain(self.stored(task_id), self.world.now).waiting
+        assert waits is not None
+        return waits
 
     def stored(self, task_id: str) -> StoredTask:
         return StoredTask(self.world.store.specs[task_id], self.world.store.statuses[task_id])

@@ -20,8 +20,8 @@ from secured import guarded, shows
 
 from master.config import ConfigError
 from master.epochs import EpochReply
-from master.events import RegisterWorker
-from master.members import Member
+from master.events import Assign, AttemptId, Drain, RegisterWorker, WorkerSilent, WorkerStopping
+from master.members import NAMES, STATES, Member
 from master.metrics import endpoint
 from master.metrics.counters import Histogram
 from master.metrics.named_workers import OTHER, Counts, NamedWorkers
@@ -318,6 +318,76 @@ def test_workers_are_counted_by_state_and_by_why_they_are_gone() -> None:
     world.wait(60.0, "active", "draining", "stopping")
     assert world.cluster.overview(world.now).workers == {"active": 1, "draining": 1, "stopping": 1}
     assert world.cluster.tally.removed == {"left": 1, "lost": 1}
+
+
+class Patient:
+    """A worker that takes everything and finishes nothing."""
+
+    def assign(self, effect: Assign) -> None: ...
+
+    def cancel(self, attempt: AttemptId) -> None: ...
+
+    def recorded(self, attempt: AttemptId) -> None: ...
+
+    def lost(self) -> None: ...
+
+
+async def at_once(server: MasterServer, stub: Any) -> tuple[Any, dict[str, float]]:
+    """The stats, and a scrape before which and after which they were the same."""
+
+    async def stats() -> Any:
+        found = await stub.GetClusterStats(scheduler_pb2.ClusterStatsRequest())
+        found.now = 0.0
+        return found
+
+    for _ in range(100):
+        before, told, after = await stats(), await scraped(server), await stats()
+        if before == after:
+            return before, told
+    raise AssertionError("the cluster does not come to rest")
+
+
+async def test_a_scrape_and_the_stats_tell_the_same_of_a_random_cluster(tmp_path: Any) -> None:
+    random = Random(7)
+    async with serving(settings(tmp_path, heartbeat_interval_s=600.0)) as (server, stub):
+        master = server.master
+        for worker_id in (f"w{number}" for number in range(20)):
+            master.post(RegisterWorker(WorkerRecord(worker_id, random.choice((2.0, 4.5)), 8.0, 1.0, 9.0)))
+            # What is assigned to a worker that is not connected is refused, and pauses.
+            if random.random() < 0.7:
+                master.links[worker_id] = Patient()
+        for begin in range(0, 96, 24):
+            tasks = [
+                Submission(
+                    f"t{number}",
+                    cpu=random.choice((0.5, 2.0, 4.0, 16.0)),
+                    command="true",
+                    deadline=time.time() + random.choice((-1e3, 1e5)),
+                )
+                for number in range(begin, begin + 24)
+            ]
+            await master.submit(tasks)
+            await master.durable()
+            for worker_id in random.sample(sorted(master.cluster.members.by_id), 4):
+                events = WorkerSilent(worker_id), WorkerStopping(worker_id), Drain(worker_id, True)
+                master.post(random.choice(events))
+            await master.durable()
+            stats, told = await at_once(server, stub)
+            of: dict[str, dict[str, float]] = {}
+            for sample, value in told.items():
+                if found := re.match(r'rts_(\w+)\{\w+="(\w+)"', sample):
+                    of.setdefault(found[1], {})[found[2]] = value
+            for name in NAMES:
+                total, free = getattr(stats, f"total_{name}"), getattr(stats, f"{name}_avail")
+                assert of["resource_capacity"][name] == total
+                assert of["resource_allocated"][name] == total - free
+            assert of["workers"] == dict.fromkeys(STATES, 0) | dict(stats.workers)
+            waits = of["queue_tasks"]
+            assert (waits["reserved"], waits["refused"]) == (stats.queued_reserved, stats.queued_parked)
+            assert sum(waits.values()) == stats.queued == of["tasks"]["queued"]
+            assert told["rts_queue_hopeless_tasks"] == stats.queued_hopeless
+        assert min(waits["refused"], waits["impossible"], stats.queued_hopeless) > 0
+        assert min(of["workers"].values()) > 0
 
 
 def test_deadlines_waits_and_runtimes_are_told_by_type() -> None:

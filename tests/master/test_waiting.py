@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from core_world import World
 
+from master.errors import NotAllowedError
+from master.events import Drain, Propose, WorkerSilent, WorkerStopping
 from master.waiting import ROWS, Waiting
 
 
@@ -62,6 +65,26 @@ def test_each_reason_why_a_worker_takes_nothing_is_named() -> None:
         "silent": "inactive",
         "stops": "stopping",
     }
+
+
+def test_everybody_is_told_the_same_of_a_worker_that_is_silent_stops_and_was_drained_too() -> None:
+    world = World()
+    world.worker("w")
+    world.submit("a")
+    version = world.cluster.planner_state(0, world.now).version
+    for event, state in (
+        (Drain("w", True), "draining"),
+        (WorkerStopping("w"), "stopping"),
+        (WorkerSilent("w"), "inactive"),
+        (Drain("w", False), "inactive"),
+    ):
+        world.do(event)
+        assert world.worker_state("w") == state
+        assert world.cluster.overview(world.now).workers == {state: 1}
+        assert world.why("a") == f"no worker that could run it takes tasks now: 1 {state}"
+        assert [lack.why for lack in waits(world, "a").lacks] == [state]
+        with pytest.raises(NotAllowedError, match=f"worker w is {state}"):
+            world.do(Propose("a", "w", version))
 
 
 def test_the_worker_that_is_kept_for_a_task_is_named_to_it_and_closed_to_others() -> None:
