@@ -89,7 +89,9 @@ class WorkerState(_message.Message):
     RESERVED_FOR_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     state: _builtins.str
-    """"active", "draining" or "inactive" (silent); only an active one is given tasks."""
+    """"inactive" (silent), "stopping" (by itself), "draining", "active": the first that holds. Only an active one
+    is given tasks.
+    """
     total_cpu: _builtins.float
     total_memory: _builtins.float
     total_storage: _builtins.float

@@ -555,7 +555,7 @@ class WorkerState(_message.Message):
     REGISTERED_AT_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     state: _builtins.str
-    """"active", "draining", "stopping" (by itself), "inactive" (silent), "lost"."""
+    """"lost", "inactive" (silent), "stopping" (by itself), "draining", "active": the first that holds."""
     total_cpu: _builtins.float
     total_memory: _builtins.float
     total_gpu: _builtins.float

@@ -292,13 +292,17 @@ def test_a_task_that_only_workers_that_refused_it_have_room_for_is_told_as_refus
     world.place()
     world.refuse("t")
     world.place()
-    assert "refused" in world.why("t")
-    assert world.cluster.overview(world.now).waiting == {
-        "room": 0,
-        "reserved": 0,
-        "refused": 1,
-        "impossible": 0,
-    }
+    # Also when no worker is that large any more: that is what it is told until its pause ends.
+    for cpu in (4.0, 0.5):
+        world.worker("w1", cpu=cpu)
+        assert "refused" in world.why("t")
+        waiting = world.cluster.overview(world.now).waiting
+        assert waiting == {"room": 0, "reserved": 0, "refused": 1, "impossible": 0}
+    world.wait(10.0, "w1")
+    world.place()
+    assert world.why("t").startswith("needs cpu 1")
+    waiting = world.cluster.overview(world.now).waiting
+    assert waiting == {"room": 0, "reserved": 0, "refused": 0, "impossible": 1}
     assert world.cluster.tally.ended == {"refused": 1}
 
 
