@@ -16,7 +16,6 @@ from pymongo.errors import PyMongoError
 
 from master.errors import StoreUnavailableError
 from master.store.base import StoreOpenError
-from master.store.choose import without_secrets
 from master.store.mongo import (
     ANSWER_S,
     DEFAULT_DATABASE,
@@ -28,6 +27,7 @@ from master.store.mongo import (
 )
 from master.store.mongo_documents import TASKS, Document
 from master.store.mongo_lease import brief
+from master.store.target import without_secrets
 from master.store.task_types import TypedTask
 
 _FIELDS = {"_id": 0, "task_id": 1, "task_type": 1, "req_cpu": 1, "req_memory": 1, "req_gpu": 1}
