@@ -98,7 +98,9 @@ METRICS: dict[str, Metric] = {
         _metric("rts_workers", "gauge", "Registered workers by state.", "state"),
         _metric("rts_workers_removed_total", "counter", "Workers that left, or were lost.", "how"),
         _metric("rts_worker_sessions", "gauge", "Workers that are connected by a session."),
-        _metric("rts_resource_capacity", "gauge", "What the workers have that are not silent.", "resource", "unit"),
+        _metric(
+            "rts_resource_capacity", "gauge", "What the workers have that are not silent.", "resource", "unit"
+        ),
         _metric("rts_resource_allocated", "gauge", "What placed tasks hold of it.", "resource", "unit"),
         _metric("rts_worker_placements_total", "counter", "Tasks that a worker was given.", "worker"),
         _metric(
