@@ -200,7 +200,7 @@ async def test_stop_without_a_master_does_not_wait_for_one(master, tmp_path):
     await master.result("t")
     await master.stop()
     stopping.stop()
-    await asyncio.wait_for(running, 4.0)
+    await asyncio.wait_for(running, 20.0)
     assert outbox(tmp_path) == ["t-1.result"]
 
 
@@ -230,4 +230,4 @@ async def test_hundreds_of_short_tasks_a_second_in_few_messages(master, tmp_path
     assert master.messages < 2 * count
     print(f"{rate:.0f} tasks/s in {master.messages} messages")
     # 530/s on two cores at load 3; the bound only notices a collapse, such as a thread or a sync per task.
-    assert rate > 50
+    assert rate > 20

@@ -218,7 +218,7 @@ def _steps(task: TaskInfo) -> list[tuple[str, str, str, str, str]]:
         (
             {"failed": "Failed", "cancelled": "Cancelled"}.get(task.state, "Finished"),
             task.finished_at,
-            f"ran {output.duration(task.runtime_s)}" if task.finished_at and task.started_at else "",
+            f"ran {output.duration(task.runtime_s)}" if task.runtime_s else "",
             "good" if task.state == "completed" else "bad",
         ),
     ]

@@ -164,7 +164,7 @@ def _row(task: TaskInfo, read_only: bool) -> dict[str, Any]:
         "worker": output.clean(task.worker_id),
         "submitted": instant(words.ago(task.submitted_at), words.exact(task.submitted_at)),
         "waited": words.short(begun - task.submitted_at),
-        "runtime": words.short(ran_s) if task.started_at else "",
+        "runtime": words.short(ran_s) if task.started_at and ran_s else "",
         "deadline": instant(words.ago(task.deadline), words.exact(task.deadline)),
         "sla": sla_word(task),
         "act": "Cancel" if not (read_only or task.finished) else "",
