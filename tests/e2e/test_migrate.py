@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 from rts_processes import RTS, call, environment, free_port, running, until
+from terminal import terminal
 
 from master.store.database import Database
 from master.store.task_types import BATCH
@@ -140,6 +141,15 @@ def test_killed_in_its_midst_it_leaves_whole_batches_and_is_finished_by_the_next
         "mixed": 10_000,
         "memory-heavy": 10_000,
     }
+
+
+def test_on_a_terminal_a_bar_shows_how_far_it_is_and_is_gone_at_the_end(tmp_path: Path) -> None:
+    store = filled(tmp_path / "rts.db", 3_000)
+    with terminal("migrate-task-types", "--store", str(store)) as shown:
+        assert shown.ended() == 0
+        assert "100%" in shown.said
+        assert "%" not in shown.text
+        assert "2500 of 3000 tasks changed." in shown.text
 
 
 def test_a_store_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
