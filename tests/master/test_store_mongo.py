@@ -540,6 +540,30 @@ async def test_two_documents_of_one_worker_are_refused_by_name(mongo_uri: str, d
         await new_store(mongo_uri).open()
 
 
+@pytest.mark.parametrize(
+    ("collection", "document", "what"),
+    [
+        ("TASKS", {"task_id": 17}, "task_id is 17"),
+        ("TASKS", {"task_id": ""}, "task_id is ''"),
+        ("TASKS", {"command": "true"}, "task_id is None"),
+        ("WORKER_REGISTRY", {"total_cpu": 1.0}, "worker_id is None"),
+    ],
+)
+async def test_a_document_without_an_id_is_refused_by_its_name(
+    mongo_uri: str, documents: Any, existing: Any, collection: str, document: dict[str, Any], what: str
+) -> None:
+    documents[collection].insert_one({"_id": "this-one", **document})
+    with pytest.raises(StoreOpenError, match=rf"{collection} has a document \(this-one\) whose {what}; a"):
+        await new_store(mongo_uri).open()
+
+
+async def test_amounts_of_a_worker_that_are_no_numbers_are_nothing(mongo_uri: str, documents: Any) -> None:
+    documents["WORKER_REGISTRY"].insert_one({"worker_id": "w", "total_cpu": "8", "total_memory": None})
+    async with opened(mongo_uri) as store:
+        (known,) = (await store.load()).workers
+    assert (known.cpu, known.memory, known.gpu, known.storage) == (0.0, 0.0, 0.0, 0.0)
+
+
 async def test_a_newer_versions_database_is_left_alone(mongo_uri: str, documents: Any) -> None:
     documents["MASTER"].insert_one({"_id": "master", "schema": 2, "fence": 1, "beat": 1, "holder": ""})
     with pytest.raises(StoreOpenError, match="newer rtscore: schema version 2, this one knows 1"):
