@@ -6,12 +6,14 @@ import time
 
 import msgspec
 
+from master.cli.top.columns import WORKER_COLUMNS
+from master.cli.top.pane import Pane
 from master.cli.top.picture import Course, Picture
 from master.cli.top.poller import Poller
 from master.cli.top.text import Line
 from master.cli.top.view import View
 from master.validate import MAX_SEARCH
-from rtscore.client import ClusterStats, MasterClient, RequestError, TaskInfo
+from rtscore.client import ClusterStats, MasterClient, RequestError, TaskInfo, WorkerInfo
 
 STATS = ClusterStats(
     scheduler="rts",
@@ -141,3 +143,28 @@ def test_the_master_is_asked_for_as_much_of_a_filter_as_it_takes() -> None:
         for key in ("/", *"x" * 500):
             view.key(key)
         assert view.wanted().task_text == "x" * MAX_SEARCH
+
+
+def test_amounts_of_large_workers_are_not_cut() -> None:
+    worker = WorkerInfo(
+        worker_id="w1",
+        state="active",
+        total_cpu=128.0,
+        total_memory=1024.0,
+        total_gpu=16.0,
+        total_storage=0.0,
+        cpu_avail=15.75,
+        memory_avail=0.5,
+        gpu_avail=0.25,
+        storage_avail=0.0,
+        load=0.5,
+        live_attempts=9,
+        last_heartbeat_at=1.0,
+        tasks_finished=0,
+        sla_met=0,
+    )
+    pane = Pane(WORKER_COLUMNS, lambda row: "")
+    pane.take([worker], 1.0)
+    (_, row) = pane.lines(80, 2, 1.0)
+    said = ["w1", "active", "||||....", "0.50", "112.25/128", "1023.5/1024", "15.75/16", "9", "0", "-"]
+    assert "".join(text for text, _ in row).split() == said
