@@ -14,7 +14,7 @@ from master.config import MasterConfig
 from master.server import MasterServer
 from rtscore.rpc import cluster_pb2, cluster_pb2_grpc, scheduler_pb2, scheduler_pb2_grpc
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 def config(tmp_path: Any, **changes: Any) -> MasterConfig:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import msgspec
+import pytest
 
 from master.cli.top.columns import WORKER_COLUMNS
 from master.cli.top.pane import Pane
-from master.cli.top.picture import Course, Picture
+from master.cli.top.picture import Course, Picture, Wanted
 from master.cli.top.poller import Poller
 from master.cli.top.text import Line
 from master.cli.top.view import View
@@ -127,6 +129,35 @@ def wait_for(poller: Poller) -> None:
     while not poller.deliver():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_who_leaves_while_the_master_is_asked_hears_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = list[threading.ExceptHookArgs]()
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+    closed = threading.Event()
+    before = set(threading.enumerate())
+
+    def wanted() -> Wanted:
+        closed.wait(20.0)
+        return Wanted()
+
+    def question(client: MasterClient) -> ClusterStats:
+        closed.wait(20.0)
+        return client.stats()
+
+    with MasterClient("127.0.0.1:9", retry_for_s=0.0) as client:
+        poller = Poller(client, 0.01, wanted)
+        poller.start()
+        poller.ask(question, lambda answer: None, lambda reason: None)
+        asking = [thread for thread in threading.enumerate() if thread not in before]
+        poller.leave()
+    closed.set()
+    assert len(asking) >= 2
+    for thread in asking:
+        if thread.name.startswith("top"):
+            thread.join(20.0)
+            assert not thread.is_alive()
+    assert errors == []
 
 
 def test_a_refusal_is_not_called_an_absence() -> None:

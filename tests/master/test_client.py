@@ -95,7 +95,7 @@ async def test_a_task_is_submitted_waited_for_and_read(tmp_path: Any, connect: A
         assert isinstance(task, TaskInfo)
         assert task.task_id
         assert (task.cpu, task.memory, task.task_type, task.user_id) == (1.0, 2.0, "cpu-light", "ann")
-        (ended,) = await client.wait([task.task_id], timeout_s=10)
+        (ended,) = await client.wait([task.task_id], timeout_s=30)
         assert (ended.state, ended.sla_success, ended.worker_id, ended.finished) == (
             "completed",
             True,
@@ -255,7 +255,7 @@ async def test_a_drained_worker_gets_nothing_until_the_drain_is_taken_back(
         task = await client.submit(TaskSpec("true"))
         assert (await client.task(task.task_id)).state == "queued"
         assert (await client.drain("w1", drain=False)).state == "active"
-        assert (await client.wait([task.task_id], timeout_s=10))[0].state == "completed"
+        assert (await client.wait([task.task_id], timeout_s=30))[0].state == "completed"
 
 
 async def test_no_master_is_said_after_the_time_for_repetition(connect: Any, free_address: str) -> None:
@@ -265,7 +265,7 @@ async def test_no_master_is_said_after_the_time_for_repetition(connect: Any, fre
             await client.stats()
         with pytest.raises(MasterUnreachableError):
             await client.wait(["t"])
-        assert time.monotonic() - begin < 5.0
+        assert time.monotonic() - begin < 20.0
 
 
 async def test_calls_and_waits_survive_a_restart_of_the_master(tmp_path: Any, connect: Any) -> None:
