@@ -16,12 +16,15 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from typing import cast
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from master.jobs import Attempt, Job
 from master.line import Line
-from master.members import NO_ROOM, NOTHING, Members, amounts_of, covers, most, plus
+from master.members import NO_ROOM, Amounts, Members, amounts_of, covers
 from master.queue import TaskQueue
 from rtscore.runtime_model import RuntimeModel, TypeRuntime, quantile, share_above, share_below
 
@@ -69,18 +72,16 @@ class _Room:
     def __init__(self, members: Members, forecast: Forecast, now: float) -> None:
         self.at = now
         self.size = members.live + len(members)
-        self.free, self.rate = NOTHING, NOTHING
+        everyone = list(members.by_id.values())
+        open_now = np.array([member.schedulable for member in everyone], np.bool_)
+        self.free = _amounts(members.rooms()[open_now].sum(axis=0))
         # Of each resource the most that any worker has, empty, that takes tasks.
-        self.largest = NO_ROOM
-        for member in members.by_id.values():
-            if member.takes:
-                self.largest = most(self.largest, member.totals)
-            if member.schedulable:
-                self.free = plus(self.free, members.room(member))
-            for attempt in member.attempts.values():
-                per_s = 1.0 / max(forecast.typical_s(attempt), 1e-3)
-                cpu, memory, gpu, storage = amounts_of(attempt.job.task)
-                self.rate = plus(self.rate, (cpu * per_s, memory * per_s, gpu * per_s, storage * per_s))
+        totals = [NO_ROOM, *(member.totals for member in everyone if member.takes)]
+        self.largest = _amounts(np.max(totals, axis=0))
+        attempts = [attempt for member in everyone for attempt in member.attempts.values()]
+        per_s = np.array([1.0 / max(forecast.typical_s(attempt), 1e-3) for attempt in attempts])
+        asked = np.array([amounts_of(attempt.job.task) for attempt in attempts]).reshape(-1, 4)
+        self.rate = _amounts(per_s @ asked)
 
     def stale(self, members: Members, now: float) -> bool:
         """Whether so much has changed, or so long ago, that it should be looked at anew."""
@@ -195,6 +196,10 @@ class Forecast:
                 lacking = max(ahead[k] + asked - free[k], asked)
                 wait_s = max(wait_s, lacking / rate[k] if rate[k] > 0.0 else math.inf)
         return wait_s
+
+
+def _amounts(of_each: NDArray[np.float64]) -> Amounts:
+    return cast(Amounts, tuple(of_each.tolist()))
 
 
 def _log(seconds: float, typical_s: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import sys
@@ -73,9 +74,8 @@ def configure_logging(level: str, style: str) -> None:
         sys.unraisablehook = _log_unraisable
     else:
         shared.append(_printable)
-        # Rich tracebacks print local variables, among them what users submitted.
         renderer = structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            colors=sys.stderr.isatty(), exception_formatter=_indented_traceback
         )
     structlog.configure(
         processors=[*shared, renderer],
@@ -107,9 +107,23 @@ def _to_json(line: dict[str, Any], **_: Any) -> str:
 def _printable(logger: Any, method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Escape what would drive a terminal, or look like another line: names come from others."""
     for key, value in line.items():
-        if isinstance(value, str) and not value.isprintable() and key not in ("exception", "stack"):
-            line[key] = value.encode("unicode_escape").decode()
+        if isinstance(value, str) and key not in ("exception", "stack"):
+            line[key] = _escaped(value)
     return line
+
+
+def _escaped(text: str) -> str:
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
+
+
+def _indented_traceback(out: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    """A traceback none of whose lines looks like an event; its error may quote what others sent.
+
+    Without local variables, which rich ones print: among them is what users submitted.
+    """
+    plain = io.StringIO()
+    structlog.dev.plain_traceback(plain, exc_info)
+    out.write("\n".join("    " + _escaped(line) for line in plain.getvalue().splitlines()))
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -38,7 +38,8 @@ from master.service import SchedulerService
 from master.sessions import Sessions
 from master.standby import Standby
 from master.store.base import StoreInUseError, StoreOpenError
-from master.store.choose import is_mongo, make_store, without_secrets
+from master.store.choose import make_store
+from master.store.target import is_mongo, without_secrets
 from master.task_logs import TaskLogs
 from master.timed import TimedScheduler
 from master.tls import server_credentials

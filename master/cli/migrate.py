@@ -68,7 +68,7 @@ def migrate_task_types(
 
 def _opened(store: str, *, write: bool) -> AbstractContextManager[TypedStore]:
     from master.store.base import StoreOpenError
-    from master.store.choose import is_mongo
+    from master.store.target import is_mongo
 
     if not is_mongo(store):
         from master.store.sqlite_task_types import open_task_types

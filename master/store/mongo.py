@@ -41,13 +41,13 @@ from master.store.base import (
     StoreUnreachableError,
     TaskQuery,
 )
-from master.store.choose import without_secrets
 from master.store.mongo_apply import forget_removed
 from master.store.mongo_commits import Commits, Group
 from master.store.mongo_documents import ASSIGNMENTS, PARAMS, RESULTS, TASKS, WORKERS, Document
 from master.store.mongo_lease import Lease, brief
 from master.store.mongo_reads import Database, MongoReads
 from master.store.rows import plan
+from master.store.target import without_secrets
 from master.store.turns import Turns
 from master.timeline import Timeline
 

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from concurrent.futures import wait
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +17,6 @@ from pymongo.errors import PyMongoError
 
 from master.errors import StoreUnavailableError
 from master.store.base import StoreOpenError
-from master.store.choose import without_secrets
 from master.store.mongo import (
     ANSWER_S,
     DEFAULT_DATABASE,
@@ -28,8 +28,10 @@ from master.store.mongo import (
 )
 from master.store.mongo_documents import TASKS, Document
 from master.store.mongo_lease import brief
+from master.store.target import without_secrets
 from master.store.task_types import TypedTask
 
+_STEP_S = 0.2
 _FIELDS = {"_id": 0, "task_id": 1, "task_type": 1, "req_cpu": 1, "req_memory": 1, "req_gpu": 1}
 
 
@@ -122,14 +124,23 @@ def _lease(uri: str) -> Iterator[None]:
 
     try:
         try:
-            asyncio.run_coroutine_threadsafe(begin(), loop).result()
+            _done(begin(), loop)
             yield
         finally:
-            asyncio.run_coroutine_threadsafe(end(), loop).result()
+            _done(end(), loop)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+def _done(work: Coroutine[None, None, None], loop: asyncio.AbstractEventLoop) -> None:
+    """Let the loop of another thread do something, and return when it has."""
+    future = asyncio.run_coroutine_threadsafe(work, loop)
+    # In steps, since an interrupt just before this thread blocks is seen only when it wakes.
+    while not wait([future], timeout=_STEP_S).done:
+        pass
+    future.result()
 
 
 def _after(task_id: str) -> Document:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from master.records import ParamsVersion, WorkerRecord
 from master.store.base import StoreOpenError
+from master.store.target import is_mongo, without_secrets
 
 if TYPE_CHECKING:
     from master.store.database import Database
@@ -47,8 +48,6 @@ def reader(target: str) -> Iterator[Reader]:
     StoreOpenError
         When it is not a store, of another version, or cannot be reached.
     """
-    from master.store.choose import is_mongo
-
     if is_mongo(target):
         with _mongo(target) as found:
             yield found
@@ -118,7 +117,6 @@ class _MongoReader:
 
 @contextmanager
 def _mongo(uri: str) -> Iterator[Reader]:
-    from master.store.choose import without_secrets
     from master.store.mongo import READ_S, connect
     from master.store.mongo_reads import MongoReads
 

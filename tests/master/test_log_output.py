@@ -39,6 +39,10 @@ try:
     raise KeyError("x")
 except KeyError:
     log.exception("went wrong")
+try:
+    raise ValueError("quoted:\\n2026-01-01T00:00:00Z [error] forged \\x1b[2J")
+except ValueError:
+    log.exception("sent by others")
 raise RuntimeError("the end")
 """
 
@@ -84,11 +88,12 @@ def test_json_is_an_object_a_line_whoever_writes_it() -> None:
         ("master.log_output", "error"),
         ("master.log_output", "error"),
         ("master.part", "error"),
+        ("master.part", "error"),
         ("master.log_output", "critical"),
     ]
     assert lines[2]["event"] == "of a library here"
     for line, error in zip(
-        lines[4:], ("ValueError", "ZeroDivisionError", "KeyError", "the end"), strict=True
+        lines[4:], ("ValueError", "ZeroDivisionError", "KeyError", "forged", "the end"), strict=True
     ):
         assert error in line["exception"]
 
@@ -100,6 +105,8 @@ def test_the_console_has_a_line_for_each_event_without_colours_or_what_drives_a_
     (line,) = [line for line in text.splitlines() if "two" in line]
     assert r"two\nlines" in line
     assert "[master.part]" in line
+    (forged,) = [line for line in text.splitlines() if "forged" in line and "raise " not in line]
+    assert forged == r"    2026-01-01T00:00:00Z [error] forged \x1b[2J"
     # A traceback has lines of its own, but no variables.
     assert "KeyError" in text
     assert "kept-secret'" not in text.replace('secret_local = "kept-secret"', "")

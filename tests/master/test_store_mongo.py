@@ -26,10 +26,10 @@ from master.store.base import (
     StoreSupersededError,
     StoreUnreachableError,
 )
-from master.store.choose import without_secrets
 from master.store.mongo import MongoStore
 from master.store.mongo_lease import Lease
 from master.store.reader import reader
+from master.store.target import without_secrets
 from rtscore import DEFAULT_TAU
 
 PERIOD_S = 0.3
