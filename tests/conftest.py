@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # Workers under test have the engine that a test gives them, not one of this machine.
 os.environ.pop("DOCKER_HOST", None)
+# Run by a shell in the background, the tests and what they start would be deaf to the interrupts sent here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _start(directory: Path) -> MongoServer:

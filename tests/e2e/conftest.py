@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +10,6 @@ import pytest
 from rts_processes import free_port, running, until
 
 from rtscore.client import MasterClient, MasterUnreachableError
-
-# Run by a shell in the background, the tests and what they start would be deaf to the interrupts sent here.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
