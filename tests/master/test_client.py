@@ -265,7 +265,7 @@ async def test_no_master_is_said_after_the_time_for_repetition(connect: Any, fre
             await client.stats()
         with pytest.raises(MasterUnreachableError):
             await client.wait(["t"])
-        assert time.monotonic() - begin < 9.0
+        assert time.monotonic() - begin < 20.0
 
 
 async def test_calls_and_waits_survive_a_restart_of_the_master(tmp_path: Any, connect: Any) -> None:

@@ -29,7 +29,7 @@ _COLUMNS = (
     Column("worker", "Worker", "mono", wide=True),
     Column("submitted", "Submitted", "time", wide=True),
     Column("waited", "Waited", "number", wide=True),
-    Column("runtime", "Runtime", "number"),
+    Column("runtime", "Runtime", "number", wide=True),
     Column("deadline", "Deadline", "time", wide=True),
     Column("sla", "SLA", "chip"),
     Column("act", "", "action"),
