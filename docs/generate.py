@@ -26,7 +26,22 @@ ROOT = Path(__file__).resolve().parent.parent
 PART = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 LANGUAGES = {".py": "python", ".json": "json", ".service": "ini", ".toml": "toml"}
 # What the metavar of a flag says about the unit of its number.
-UNITS = {"TIME": "s", "SECONDS": "s", "RATE": "fraction", "K": "factor", "N": "count"}
+UNITS = {"TIME": "s", "SECONDS": "s", "RATE": "fraction", "SHARE": "fraction", "K": "factor", "N": "count"}
+# What the numbers of a parameter file mean.
+MEANINGS = {
+    "Theta.Theta1": "by what fraction a runtime grows when the task takes all cores that a worker has left",
+    "Theta.Theta2": "the same for memory",
+    "Theta.Theta3": "the same for devices",
+    "Theta.Theta4": "the same where the worker's load is 1",
+    "Risk.Alpha": "weight of a second of predicted lateness in the risk",
+    "Risk.Beta": "weight of the worker's load in the risk",
+    "AffinityW.A1": "weight of speed when affinities are learned",
+    "AffinityW.A2": "weight of reliability there",
+    "AffinityW.A3": "weight of overload there, which lowers them",
+    "PenaltyW.G1": "weight of missed deadlines when penalties are learned",
+    "PenaltyW.G2": "weight of overload there",
+    "PenaltyW.G3": "weight of energy there",
+}
 RESOURCES = {"cpu": "cores", "memory": "GiB", "gpu": "devices", "storage": "GiB"}
 
 
@@ -173,14 +188,16 @@ def parameter_keys() -> str:
             f"`{group}.{field.name.capitalize()}`",
             shown(field.default),
             f"0 to {THETA_MAX:g}" if group == "Theta" else "at least 0, finite",
+            MEANINGS[f"{group}.{field.name.capitalize()}"],
         )
         for group, _, kind in _GROUPS
         for field in msgspec.structs.fields(kind)
     ]
-    rows.append(("`AffinityMatrix.TYPE.WORKER`", "`0`", f"−{AFFINITY_BOUND:g} to {AFFINITY_BOUND:g}"))
-    rows.append(("`PenaltyVector.WORKER`", "`0`", "at least 0, finite"))
-    rows.append(("`Meta`", "empty", "any JSON object; carried along, never interpreted"))
-    return table("key|default|allowed", rows)
+    bounds = f"−{AFFINITY_BOUND:g} to {AFFINITY_BOUND:g}"
+    rows.append(("`AffinityMatrix.TYPE.WORKER`", "`0`", bounds, "taken off the type's risk on the worker"))
+    rows.append(("`PenaltyVector.WORKER`", "`0`", "at least 0, finite", "added to every risk on the worker"))
+    rows.append(("`Meta`", "empty", "any JSON object", "carried along, never interpreted"))
+    return table("key|default|allowed|effect", rows)
 
 
 def task_types() -> str:

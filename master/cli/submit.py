@@ -183,7 +183,5 @@ def _ended(task: TaskInfo) -> str:
     late_s = task.finished_at - task.deadline
     verdict = f"{output.duration(abs(late_s))} {'before' if late_s <= 0.0 else 'after'}"
     reason = f" ({task.reason})" if task.reason else ""
-    return (
-        f"{task.task_id} {task.state}{reason} on {task.worker_id} in {output.duration(task.runtime_s)}, "
-        f"{verdict} its deadline"
-    )
+    ran = f" in {output.duration(task.runtime_s)}" if task.runtime_s else ""
+    return f"{task.task_id} {task.state}{reason} on {task.worker_id}{ran}, {verdict} its deadline"

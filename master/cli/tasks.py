@@ -77,7 +77,7 @@ def tasks(
                 task.state,
                 task.task_type,
                 task.worker_id,
-                output.duration(task.runtime_s) if task.finished_at and task.started_at else "",
+                output.duration(task.runtime_s) if task.runtime_s else "",
                 sla_word(task),
             )
             for task in found
@@ -110,7 +110,7 @@ def task_fields(task: TaskInfo) -> list[tuple[str, str]]:
         ("assigned", output.instant(task.assigned_at)),
         ("started", output.instant(task.started_at)),
         ("finished", output.instant(task.finished_at)),
-        ("runtime", output.duration(task.runtime_s) if task.finished_at and task.started_at else ""),
+        ("runtime", output.duration(task.runtime_s) if task.runtime_s else ""),
         ("exit code", "" if task.exit_code is None else str(task.exit_code)),
         ("deadline", output.instant(task.deadline)),
         ("chance", "" if task.deadline_chance is None else f"{task.deadline_chance:.0%} to make it"),

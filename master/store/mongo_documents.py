@@ -81,7 +81,6 @@ _WORKER_DEFAULTS: Document = {
     "draining": False,
     "registered_at": 0.0,
     "address": "",
-    **dict.fromkeys(("total_cpu", "total_memory", "total_gpu", "total_storage"), 0.0),
 }
 _LAST_MS = 2**62
 
@@ -216,7 +215,9 @@ def result_row(document: Mapping[str, Any]) -> Row:
 def worker_row(document: Mapping[str, Any]) -> Row:
     """A row of `WORKER_COLUMNS`."""
     executors = _json.encode(document.get("executors") or []).decode()
-    known = {**document, "address": document.get("worker_ip"), "executors": executors}
+    amounts = {f"total_{name}": document.get(f"total_{name}") for name in _AMOUNTS}
+    totals = {name: value if isinstance(value, int | float) else 0.0 for name, value in amounts.items()}
+    known = {**document, **totals, "address": document.get("worker_ip"), "executors": executors}
     return _filled(_WORKER, _row(_WORKER, known), _WORKER_DEFAULTS)
 
 

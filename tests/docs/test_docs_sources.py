@@ -35,6 +35,22 @@ def test_every_table_and_file_is_shown_somewhere() -> None:
     assert {name for name in [*tables, *files] if f"<!-- generated: {name} -->\n\n" not in texts} == set()
 
 
+def test_each_number_has_a_unit_and_each_setting_and_parameter_an_effect() -> None:
+    tables: dict[str, list[dict[str, str]]] = {}
+    for name in ("master-settings", "worker-settings", "client-variables", "parameter-keys"):
+        (text,) = re.findall(
+            rf"<!-- generated: {name} -->\n\n(.*?)\n\n<!-- end -->", CONFIGURATION, re.DOTALL
+        )
+        titles, _, *rows = (
+            [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()
+        )
+        tables[name] = [dict(zip(titles, row, strict=True)) for row in rows]
+    assert all(row["effect"] and row["default"] for rows in tables.values() for row in rows)
+    numbers = [row for rows in tables.values() for row in rows if re.fullmatch(r"`[0-9.]+`", row["default"])]
+    assert len(numbers) > 30
+    assert [row for row in numbers if not row.get("unit", "-")] == []
+
+
 def test_every_variable_that_the_sources_read_is_in_the_configuration() -> None:
     named: set[str] = set()
     for package in ("rtscore", "aod", "master", "worker"):

@@ -145,12 +145,22 @@ class FaultCluster:
     directory : Path
     store : StoreUnderTest
     workers : int
+    grace_s : float
+        Of the master, for a worker that is silent.
     settings : str
         Environment variables of the master.
     """
 
-    def __init__(self, directory: Path, store: StoreUnderTest, workers: int = 2, **settings: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        store: StoreUnderTest,
+        workers: int = 2,
+        grace_s: float = GRACE_S,
+        **settings: str,
+    ) -> None:
         self.directory = directory
+        self._grace_s = grace_s
         self.store = store
         self.clock = WallClock(directory / "master.clock")
         self._settings = settings
@@ -182,7 +192,7 @@ class FaultCluster:
         return Rts(
             master.log,
             *("master", "--listen", master.address, *self.store.options()),
-            *("--heartbeat-interval", str(HEARTBEAT_S), "--worker-grace", str(GRACE_S)),
+            *("--heartbeat-interval", str(HEARTBEAT_S), "--worker-grace", str(self._grace_s)),
             **{"RTS_MAX_ATTEMPTS": str(MAX_ATTEMPTS), "GA_EPOCH_INTERVAL": "0"},
             **self.clock.environment(),
             **self._settings,

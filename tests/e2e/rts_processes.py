@@ -24,7 +24,7 @@ FULL = 1
 RTS = (sys.executable, "-m", "master.cli.app")
 
 
-def until(find: Callable[[], T], timeout_s: float = 20.0, what: str = "") -> T:
+def until(find: Callable[[], T], timeout_s: float = 60.0, what: str = "") -> T:
     """Poll until `find` returns something true, and return that."""
     deadline = time.monotonic() + timeout_s
     while not (found := find()):
@@ -75,7 +75,7 @@ class Rts:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, timeout_s: float = 20.0) -> int:
+    def stop(self, timeout_s: float = 60.0) -> int:
         """SIGTERM, and its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -98,7 +98,7 @@ def end_for_good(rts: Rts) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         left = psutil.Process(rts.process.pid).children(recursive=True)
     try:
-        rts.stop()
+        rts.stop(20.0)
     except subprocess.TimeoutExpired:
         rts.kill()
     for child in left:
@@ -110,7 +110,7 @@ def call(*arguments: str, master: str = "", stdin: str = "") -> subprocess.Compl
     """Run one `rts` command to its end, as a script would: piped, 80 columns."""
     env = environment() | ({"RTS_MASTER": master} if master else {})
     return subprocess.run(
-        [*RTS, *arguments], capture_output=True, text=True, timeout=60, env=env, input=stdin or None
+        [*RTS, *arguments], capture_output=True, text=True, timeout=120, env=env, input=stdin or None
     )
 
 

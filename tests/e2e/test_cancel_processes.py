@@ -35,7 +35,7 @@ class Cluster:
         rts = self.start(
             worker_id,
             *("worker", "--master", self.address, "--id", worker_id, "--cpu", "2", "--memory", "4"),
-            *("--work-dir", str(self.directory / worker_id)),
+            *("--work-dir", str(self.directory / worker_id), "--drain-timeout", "120"),
         )
         until(lambda: self.state_of(worker_id) == "active", what=f"worker {worker_id}")
         return rts
@@ -67,14 +67,13 @@ def own_cluster(tmp_path: Path) -> Iterator[Cluster]:
             end_for_good(rts)
 
 
-@pytest.mark.timeout(120)
 def test_cancelling_holds_in_every_state_and_through_a_killed_master(own_cluster: Cluster) -> None:
     client = own_cluster.client
     master = own_cluster.master()
     worker = own_cluster.worker("w1")
     # Ended, unknown, queued, running.
     client.submit(TaskSpec("true", task_id="ended"))
-    client.wait(["ended"], timeout_s=30)
+    client.wait(["ended"], timeout_s=60)
     with pytest.raises(RequestError, match="completed"):
         client.cancel("ended")
     with pytest.raises(RequestError, match="unknown"):
@@ -111,7 +110,6 @@ def test_cancelling_holds_in_every_state_and_through_a_killed_master(own_cluster
     )
 
 
-@pytest.mark.timeout(120)
 def test_a_worker_that_is_told_to_stop_costs_no_task_an_attempt(own_cluster: Cluster) -> None:
     client = own_cluster.client
     own_cluster.master()
@@ -124,15 +122,14 @@ def test_a_worker_that_is_told_to_stop_costs_no_task_an_attempt(own_cluster: Clu
     client.submit_many([TaskSpec("true", task_id=f"late-{n}", cpu=0.1) for n in range(20)])
     assert {client.task(f"late-{n}").attempt for n in range(20)} == {0}
     own_cluster.worker("w2")
-    ended = client.wait([f"late-{n}" for n in range(20)], timeout_s=30)
+    ended = client.wait([f"late-{n}" for n in range(20)], timeout_s=60)
     assert {(task.state, task.worker_id, task.attempt) for task in ended} == {("completed", "w2", 1)}
     assert client.task("runs").state == "running"
     go.touch()
-    assert client.wait(["runs"], timeout_s=30)[0].state == "completed"
-    assert worker.process.wait(20) == 0
+    assert client.wait(["runs"], timeout_s=60)[0].state == "completed"
+    assert worker.process.wait(60) == 0
 
 
-@pytest.mark.timeout(120)
 def test_limits_of_time_and_of_the_queue_hold_from_the_command_line(own_cluster: Cluster) -> None:
     own_cluster.master(RTS_MAX_QUEUED="3", RTS_MAX_QUEUED_PER_USER="2")
     address = own_cluster.address

@@ -255,6 +255,8 @@ def test_cancelling_ends_a_running_task_and_a_queued_one(cluster: str, client: M
     ran = call("cancel", "cli-long", "cli-waits", master=cluster)
     assert (ran.returncode, ran.stdout) == (0, "cli-long cancelled\ncli-waits cancelled\n")
     assert {client.task(task_id).state for task_id in ("cli-long", "cli-waits")} == {"cancelled"}
+    # How long it would have run nobody knows.
+    assert "runtime" not in call("task", "cli-long", master=cluster).stdout
     until(lambda: client.workers()[0].cpu_avail == 4.0)
 
 

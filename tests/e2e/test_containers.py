@@ -44,7 +44,7 @@ def image_cluster(
         engine.host.removeprefix("unix://"),
     ]
     plain = ["worker", "--master", address, "--id", "plain", "--cpu", "64", "--memory", "64"]
-    master = ["master", "--listen", address, "--store", str(directory / "m.db"), "--worker-grace", "2s"]
+    master = ["master", "--listen", address, "--store", str(directory / "m.db")]
     master += ["--heartbeat-interval", "0.5s"]
     with (
         running(directory / "m.log", *master),

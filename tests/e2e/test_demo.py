@@ -160,7 +160,7 @@ def test_on_a_terminal_the_demo_shows_the_workers_and_ctrl_c_leaves_nothing(tmp_
         terminal.expect(pexpect.EOF, timeout=30)
         terminal.wait()
         assert terminal.exitstatus == 128 + signal.SIGINT
-        until(lambda: not alive(started), timeout_s=5, what="the end of everything that was started")
+        until(lambda: not alive(started), timeout_s=30, what="the end of everything that was started")
         assert list(tmp_path.iterdir()) == []
     finally:
         terminal.close(force=True)
@@ -184,7 +184,7 @@ def test_a_demo_that_is_told_to_end_leaves_nothing(tmp_path: Path, number: signa
     assert out == ""
     assert number.name in said
     assert "Traceback" not in said
-    until(lambda: not alive(started), timeout_s=5, what="the end of everything that was started")
+    until(lambda: not alive(started), timeout_s=30, what="the end of everything that was started")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -205,7 +205,7 @@ def test_a_demo_whose_master_dies_says_so_and_leaves_nothing(tmp_path: Path) -> 
     assert demo.returncode == 1
     assert out == ""
     assert "master ended" in said
-    until(lambda: not alive(started), timeout_s=5, what="the end of everything that was started")
+    until(lambda: not alive(started), timeout_s=30, what="the end of everything that was started")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -46,15 +46,19 @@ def fill_up(ballast: Path) -> None:
 
 
 def test_on_a_full_disk_nothing_is_acknowledged_and_with_room_again_nothing_is_missing(
-    small_disk: Path,
+    small_disk: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    # Where there is room: a task that ran only so long could end before anyone has seen it run.
+    go = tmp_path_factory.mktemp("room") / "go"
+    command = f"while [ ! -e {go} ]; do sleep 0.05; done"
     with FaultCluster(small_disk, SqliteUnderTest(small_disk), workers=1) as cluster:
         cluster.ready()
         with cluster.client() as client, cluster.client(retry_for_s=0.0) as once:
-            running = client.submit(TaskSpec(command="sleep 1", cpu=1.0, memory=0.25)).task_id
+            running = client.submit(TaskSpec(command=command, cpu=1.0, memory=0.25)).task_id
             until(lambda: client.task(running).state == "running")
             ballast = small_disk / "ballast"
             fill_up(ballast)
+            go.touch()
             # What has blocks already may still be written; a few submissions need new ones.
             acknowledged = [running]
 

@@ -20,7 +20,7 @@ from load import LoadClient, all_acknowledged
 from rts_processes import Rts, end_for_good, free_port, until
 
 from master.store.schema import RESULT_COLUMNS
-from rtscore.client import MasterClient
+from rtscore.client import MasterClient, WorkerInfo
 
 ROUNDS = int(os.environ.get("RTS_KILL_ROUNDS", "5"))
 SEED = int(os.environ.get("RTS_KILL_SEED", str(random.SystemRandom().randrange(1 << 30))))
@@ -141,23 +141,14 @@ def test_a_master_killed_at_any_moment_loses_nothing_acknowledged_and_tells_noth
         for client in clients:
             client.stop.set()
         for client in clients:
-            client.join(30)
+            client.join(90)
             assert not client.is_alive()
             assert client.error is None, client.error
         acknowledged = all_acknowledged(clients)
         with MasterClient(cluster.address, retry_for_s=20.0) as client:
             until(lambda: open_tasks(client) == 0, timeout_s=90.0, what="the end of every task")
             # The last tasks may end on one worker while the other still waits for its next try to come back.
-            until(
-                lambda: all(worker.state == "active" for worker in client.workers()),
-                timeout_s=60.0,
-                what="every worker's return",
-            )
-            for worker in client.workers():
-                assert worker.live_attempts == 0, worker
-                assert (worker.cpu_avail, worker.memory_avail) == (worker.total_cpu, worker.total_memory), (
-                    worker
-                )
+            until(lambda: all(is_free(worker) for worker in client.workers()), what="every worker's return")
         assert cluster.master.stop() == 0, cluster.master.said()
         with contextlib.closing(crash_state(cluster.store, tmp_path / "crash")) as rows:
             results = check_rows(rows, acknowledged, results)
@@ -172,6 +163,11 @@ def test_a_master_killed_at_any_moment_loses_nothing_acknowledged_and_tells_noth
         for client in clients:
             client.stop.set()
         cluster.end()
+
+
+def is_free(worker: WorkerInfo) -> bool:
+    room = (worker.cpu_avail, worker.memory_avail) == (worker.total_cpu, worker.total_memory)
+    return worker.state == "active" and worker.live_attempts == 0 and room
 
 
 def open_tasks(client: MasterClient) -> int:

@@ -8,7 +8,6 @@ import subprocess
 from pathlib import Path
 
 import psutil
-import pytest
 from rts_processes import RTS, call, environment, until
 
 from rtscore.client import MasterClient, TaskSpec
@@ -37,9 +36,9 @@ def test_lines_come_while_the_task_runs_and_it_ends_with_the_task(
     reader = follow(cluster, "f-live")
     assert reader.stdout is not None
     assert reader.stdout.readline() == "one\n"
-    assert client.task("f-live").state == "running"
+    until(lambda: client.task("f-live").state == "running")
     (tmp_path / "go").touch()
-    out, said = reader.communicate(timeout=30)
+    out, said = reader.communicate(timeout=60)
     assert (reader.returncode, out) == (0, "two\n")
     assert said.splitlines()[-1] == "f-live completed"
 
@@ -53,13 +52,13 @@ def test_a_queued_task_is_waited_for_and_a_failure_exits_1(cluster: str, client:
         assert reader.stderr.readline() == "f-waits is queued; what it prints will follow\n"
     finally:
         client.drain("w1", drain=False)
-    out, said = reader.communicate(timeout=30)
+    out, said = reader.communicate(timeout=60)
     assert (reader.returncode, out, said) == (1, "at last\n", "f-waits failed\n")
 
 
 def test_an_ended_task_is_printed_and_what_is_not_kept_is_said(cluster: str, client: MasterClient) -> None:
     client.submit(TaskSpec(task_id="f-long", command="seq 1 100000"))
-    client.wait(["f-long"], timeout_s=30)
+    client.wait(["f-long"], timeout_s=60)
     for flags in ((), ("-f",)):
         ran = call("logs", *flags, "f-long", master=cluster)
         assert ran.returncode == 0
@@ -75,7 +74,7 @@ def test_an_interrupted_follower_leaves_the_task_alone(cluster: str, client: Mas
     assert reader.stdout is not None
     assert reader.stdout.readline() == "up\n"
     reader.send_signal(signal.SIGINT)
-    _, said = reader.communicate(timeout=20)
+    _, said = reader.communicate(timeout=60)
     assert (reader.returncode, said) == (130, "No longer following; f-left goes on.\n")
     assert client.cancel("f-left").state == "cancelled"
 
@@ -95,12 +94,11 @@ def test_a_reader_that_has_enough_ends_the_following(cluster: str, client: Maste
     assert "Traceback" not in ran.stderr
 
 
-@pytest.mark.timeout(120)
 def test_a_task_that_floods_and_a_reader_that_stands_still_cost_a_fixed_amount(
     cluster: str, client: MasterClient, tmp_path: Path
 ) -> None:
-    # 2 GB or until it is cancelled, each line with its number, so that a gap can be seen in what was read.
-    client.submit(TaskSpec(task_id="f-flood", command="seq -f %015.0f 1 130000000"))
+    # 20 GB or until it is cancelled, each line with its number, so that a gap can be seen in what was read.
+    client.submit(TaskSpec(task_id="f-flood", command="seq -f %015.0f 1 1300000000"))
     out, said = tmp_path / "out", tmp_path / "said"
     with out.open("wb") as stdout, said.open("wb") as stderr:
         reader = subprocess.Popen(
@@ -126,7 +124,7 @@ def test_a_task_that_floods_and_a_reader_that_stands_still_cost_a_fixed_amount(
     size = out.stat().st_size
     until(lambda: out.stat().st_size > size + MIB, what="output once it reads again")
     client.cancel("f-flood")
-    assert reader.wait(30) == 1
+    assert reader.wait(60) == 1
     assert max(grown) < 24 * MIB, f"{grown} bytes more for a reader that stands still"
     lines = out.read_bytes().split(b"\n")
     whole = [int(line) for line in lines[1:-1] if len(line) == 15]

@@ -31,6 +31,8 @@ MESSAGES = int(os.environ.get("RTS_FUZZ_MESSAGES", "3000"))
 SEED = int(os.environ.get("RTS_FUZZ_SEED", "1"))
 # In the suite a slow machine sends fewer.
 SECONDS = 12.0 if "RTS_FUZZ_MESSAGES" not in os.environ else float("inf")
+# But so many that every method has had some of them.
+LEAST = 600
 AT_ONCE = 16
 PATIENCE_S = 60.0
 # A watch goes on until it is hung up.
@@ -69,7 +71,7 @@ class Sender:
 
     async def run(self, messages: int, until: float) -> None:
         async def one_after_the_other() -> None:
-            while self.sent < messages and time.monotonic() < until:
+            while self.sent < messages and (self.sent < LEAST or time.monotonic() < until):
                 await self.send()
 
         async with asyncio.TaskGroup() as group:
@@ -190,7 +192,7 @@ def test_every_message_gets_a_status_and_the_master_goes_on(
             for (method, code), count in sorted(sender.codes.items()):
                 print(f"  {method:22} {code:20} {count}")
     assert not sender.wrong, f"{len(sender.wrong)} of {sender.sent}:\n" + "\n".join(sender.wrong[:10])
-    assert sender.sent >= min(MESSAGES, 200)
+    assert sender.sent >= min(MESSAGES, LEAST)
     assert {name for name, _ in sender.codes} >= {m.name for m in methods() if m.name != "Train"}
     assert after - before < GROWTH_BYTES, f"{before} bytes became {after}"
     said = log.read_text(errors="replace")

@@ -14,7 +14,7 @@ from master.config import MasterConfig
 from master.server import MasterServer
 from rtscore.rpc import cluster_pb2, cluster_pb2_grpc, scheduler_pb2, scheduler_pb2_grpc
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 def config(tmp_path: Any, **changes: Any) -> MasterConfig:
@@ -22,7 +22,7 @@ def config(tmp_path: Any, **changes: Any) -> MasterConfig:
     settings: dict[str, Any] = {
         "listen": "127.0.0.1:0",
         "store": str(tmp_path / "master.db"),
-        "heartbeat_interval_s": 0.5,
+        "heartbeat_interval_s": 2.0,
         "stop_grace_s": 5.0,
     }
     return MasterConfig(**{**settings, **changes})

@@ -5,17 +5,25 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 from peers import until
 
 from master.cli.dashboard import picture as pictures
 from master.cli.dashboard import words
+from master.cli.dashboard.cluster_page import why_tasks_wait
 from master.cli.dashboard.command import dashboard
 from master.cli.dashboard.desk import Desk, ReadOnlyError
 from master.cli.dashboard.guard import Guard
 from master.cli.dashboard.picture import Picture, Topic
 from master.cli.failure import CommandError
-from rtscore.client import AsyncMasterClient, MasterUnreachableError, RequestError
+from rtscore.client import (
+    AsyncMasterClient,
+    CallTimeoutError,
+    ClusterStats,
+    MasterUnreachableError,
+    RequestError,
+)
 
 
 class Answers:
@@ -69,6 +77,41 @@ async def test_a_master_that_is_away_leaves_the_last_answer_and_is_heard_again()
     await until(lambda: 2 in values)
     look.close()
     assert (values[:4], silent[:4]) == ([1, 1, 1, 2], [False, True, True, False])
+
+
+async def test_a_slow_question_is_no_silence_while_others_are_answered() -> None:
+    picture, quick = Picture(), Answers(1)
+    silent, refusals = list[bool](), list[str]()
+    tries = 0
+
+    async def slow() -> int:
+        nonlocal tries
+        tries += 1
+        if tries > 1:
+            return 2
+        before = quick.asked
+        await until(lambda: quick.asked > before + 1)
+        raise CallTimeoutError("no answer in time")
+
+    def use(topic: Topic[int]) -> None:
+        silent.append(picture.silent_since is not None)
+        refusals.append(topic.refused)
+
+    picture.look("quick", quick, use, 0.01)
+    picture.look("slow", slow, use, 0.01)
+    await until(lambda: tries > 1 and refusals[-1] == "")
+    await picture.close()
+    assert not any(silent)
+    assert "The master answers, but not this in time; it is asked again." in refusals
+
+
+async def test_questions_that_all_run_out_of_time_are_a_silence() -> None:
+    picture, silent = Picture(), list[bool]()
+    ask = Answers(1, CallTimeoutError("no answer in time"))
+    picture.look("key", ask, lambda topic: silent.append(picture.silent_since is not None), 0.01)
+    await until(lambda: len(silent) >= 2)
+    await picture.close()
+    assert silent[:2] == [False, True]
 
 
 async def test_a_refusal_is_shown_and_is_no_silence() -> None:
@@ -157,6 +200,31 @@ async def test_only_own_pages_get_in(kind: str) -> None:
     assert not await admitted(kind, True)
     assert await admitted(kind, False, host="gateway.example", origin="https://gateway.example")
     assert not await admitted(kind, False, host="gateway.example", origin="https://foreign.example")
+
+
+def test_the_reasons_of_the_queue_are_those_of_all_that_waits() -> None:
+    stats = ClusterStats(
+        scheduler="rts",
+        queued=1374,
+        assigned=0,
+        running=0,
+        completed=0,
+        failed=0,
+        cancelled=0,
+        decisions=0,
+        fallbacks=0,
+        decision_p50_us=0.0,
+        decision_p99_us=0.0,
+        tau={},
+        started_at=1.0,
+        now=100.0,
+        queue_reasons=(("waits for room", 70), ("needs gpu 8", 4)),
+    )
+    said = [("70", "waits for room"), ("4", "needs gpu 8")]
+    assert why_tasks_wait(stats) == [*said, ("1\u202f300", "others; the page of each says why")]
+    assert why_tasks_wait(msgspec.structs.replace(stats, queued=74)) == said
+    # The counters are of one moment and the reasons of another.
+    assert why_tasks_wait(msgspec.structs.replace(stats, queued=70)) == said
 
 
 def test_what_a_task_prints_becomes_lines_of_plain_text() -> None:

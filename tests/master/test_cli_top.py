@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import msgspec
+import pytest
 
-from master.cli.top.picture import Course, Picture
+from master.cli.top.columns import WORKER_COLUMNS
+from master.cli.top.pane import Pane
+from master.cli.top.picture import Course, Picture, Wanted
 from master.cli.top.poller import Poller
 from master.cli.top.text import Line
 from master.cli.top.view import View
 from master.validate import MAX_SEARCH
-from rtscore.client import ClusterStats, MasterClient, RequestError, TaskInfo
+from rtscore.client import ClusterStats, MasterClient, RequestError, TaskInfo, WorkerInfo
 
 STATS = ClusterStats(
     scheduler="rts",
@@ -127,6 +131,35 @@ def wait_for(poller: Poller) -> None:
         time.sleep(0.01)
 
 
+def test_who_leaves_while_the_master_is_asked_hears_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = list[threading.ExceptHookArgs]()
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+    closed = threading.Event()
+    before = set(threading.enumerate())
+
+    def wanted() -> Wanted:
+        closed.wait(20.0)
+        return Wanted()
+
+    def question(client: MasterClient) -> ClusterStats:
+        closed.wait(20.0)
+        return client.stats()
+
+    with MasterClient("127.0.0.1:9", retry_for_s=0.0) as client:
+        poller = Poller(client, 0.01, wanted)
+        poller.start()
+        poller.ask(question, lambda answer: None, lambda reason: None)
+        asking = [thread for thread in threading.enumerate() if thread not in before]
+        poller.leave()
+    closed.set()
+    assert len(asking) >= 2
+    for thread in asking:
+        if thread.name.startswith("top"):
+            thread.join(20.0)
+            assert not thread.is_alive()
+    assert errors == []
+
+
 def test_a_refusal_is_not_called_an_absence() -> None:
     with MasterClient("127.0.0.1:9", retry_for_s=0.0) as client:
         view, poller = showing(client, "t1")
@@ -141,3 +174,28 @@ def test_the_master_is_asked_for_as_much_of_a_filter_as_it_takes() -> None:
         for key in ("/", *"x" * 500):
             view.key(key)
         assert view.wanted().task_text == "x" * MAX_SEARCH
+
+
+def test_amounts_of_large_workers_are_not_cut() -> None:
+    worker = WorkerInfo(
+        worker_id="w1",
+        state="active",
+        total_cpu=128.0,
+        total_memory=1024.0,
+        total_gpu=16.0,
+        total_storage=0.0,
+        cpu_avail=15.75,
+        memory_avail=0.5,
+        gpu_avail=0.25,
+        storage_avail=0.0,
+        load=0.5,
+        live_attempts=9,
+        last_heartbeat_at=1.0,
+        tasks_finished=0,
+        sla_met=0,
+    )
+    pane = Pane(WORKER_COLUMNS, lambda row: "")
+    pane.take([worker], 1.0)
+    (_, row) = pane.lines(80, 2, 1.0)
+    said = ["w1", "active", "||||....", "0.50", "112.25/128", "1023.5/1024", "15.75/16", "9", "0", "-"]
+    assert "".join(text for text, _ in row).split() == said

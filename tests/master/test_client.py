@@ -95,7 +95,7 @@ async def test_a_task_is_submitted_waited_for_and_read(tmp_path: Any, connect: A
         assert isinstance(task, TaskInfo)
         assert task.task_id
         assert (task.cpu, task.memory, task.task_type, task.user_id) == (1.0, 2.0, "cpu-light", "ann")
-        (ended,) = await client.wait([task.task_id], timeout_s=10)
+        (ended,) = await client.wait([task.task_id], timeout_s=60)
         assert (ended.state, ended.sla_success, ended.worker_id, ended.finished) == (
             "completed",
             True,
@@ -239,7 +239,7 @@ async def test_following_goes_on_after_a_restart_of_the_master_without_a_gap(
         assert read.offset == 0
         await back.printed(read, b"before after", ended=True)
         await back.finished(task, logs="before after")
-        assert await asyncio.wait_for(reading, 20) == "before after"
+        assert await asyncio.wait_for(reading, 60) == "before after"
     await client.__aexit__(None, None, None)
 
 
@@ -255,7 +255,7 @@ async def test_a_drained_worker_gets_nothing_until_the_drain_is_taken_back(
         task = await client.submit(TaskSpec("true"))
         assert (await client.task(task.task_id)).state == "queued"
         assert (await client.drain("w1", drain=False)).state == "active"
-        assert (await client.wait([task.task_id], timeout_s=10))[0].state == "completed"
+        assert (await client.wait([task.task_id], timeout_s=60))[0].state == "completed"
 
 
 async def test_no_master_is_said_after_the_time_for_repetition(connect: Any, free_address: str) -> None:
@@ -265,7 +265,7 @@ async def test_no_master_is_said_after_the_time_for_repetition(connect: Any, fre
             await client.stats()
         with pytest.raises(MasterUnreachableError):
             await client.wait(["t"])
-        assert time.monotonic() - begin < 5.0
+        assert time.monotonic() - begin < 20.0
 
 
 async def test_calls_and_waits_survive_a_restart_of_the_master(tmp_path: Any, connect: Any) -> None:
@@ -273,7 +273,7 @@ async def test_calls_and_waits_survive_a_restart_of_the_master(tmp_path: Any, co
         address = server.address
         async with connect(address, retry_for_s=20.0) as client:
             task = await client.submit(TaskSpec("true"))
-            waiting = asyncio.create_task(client.wait([task.task_id, task.task_id], timeout_s=30))
+            waiting = asyncio.create_task(client.wait([task.task_id, task.task_id], timeout_s=60))
             await until(lambda: server.master.watchers.count)
             await server.stop()
             reading = asyncio.create_task(client.task(task.task_id))

@@ -279,7 +279,7 @@ async def test_a_stop_does_not_wait_longer_than_its_grace_for_the_store(tmp_path
         store.gate.clear()
         waiting = asyncio.create_task(master.submit([task("t")]))
         await until(lambda: master.cluster.task("t") is not None)
-        await asyncio.wait_for(master.stop(0.05), 5.0)
+        await asyncio.wait_for(master.stop(0.05), 60.0)
         with pytest.raises(StoppingError):
             await waiting
 

@@ -188,7 +188,7 @@ async def test_a_master_whose_store_does_not_fit_stops_and_says_so(
         error = await refusal(stub.SubmitTask(scheduler_pb2.TaskSpec(command="true")))
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     with pytest.raises(StoreConflictError, match="task t exists"):
-        await asyncio.wait_for(serving_, 20)
+        await asyncio.wait_for(serving_, 60)
 
 
 async def test_the_parameter_file_is_loaded_at_the_start_and_again_when_it_changes(tmp_path: Any) -> None:

@@ -196,7 +196,7 @@ async def test_a_watch_of_everything_sees_tasks_to_come(tmp_path: Any) -> None:
         first = asyncio.create_task(watch.read())
         await until(lambda: server.master.watchers.count)
         await stub.SubmitTask(Spec(task_id="t", command="true"))
-        assert (await asyncio.wait_for(first, 10)).spec.task_id == "t"
+        assert (await asyncio.wait_for(first, 60)).spec.task_id == "t"
         watch.cancel()
         await until(lambda: not server.master.watchers.count)
 

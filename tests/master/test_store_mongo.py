@@ -33,7 +33,9 @@ from master.store.target import without_secrets
 from rtscore import DEFAULT_TAU
 
 PERIOD_S = 0.3
-PATIENCE_S = 30.0
+# Of a holder that must not be taken for dead, however long this process waits for its turn.
+UNHURRIED_S = 1.5
+PATIENCE_S = 60.0
 
 
 @pytest.fixture
@@ -43,13 +45,13 @@ def documents(mongo_uri: str) -> Iterator[Any]:
         yield client.get_default_database()
 
 
-def new_store(uri: str) -> MongoStore:
-    return MongoStore(uri, lease_period_s=PERIOD_S)
+def new_store(uri: str, period_s: float = PERIOD_S) -> MongoStore:
+    return MongoStore(uri, lease_period_s=period_s)
 
 
 @asynccontextmanager
-async def opened(uri: str) -> AsyncIterator[MongoStore]:
-    store = new_store(uri)
+async def opened(uri: str, period_s: float = PERIOD_S) -> AsyncIterator[MongoStore]:
+    store = new_store(uri, period_s)
     await store.open()
     try:
         yield store
@@ -105,9 +107,9 @@ async def test_a_master_that_was_taken_for_dead_can_no_longer_write(mongo_uri: s
 
 
 async def test_a_master_that_renews_keeps_its_lease(mongo_uri: str) -> None:
-    async with opened(mongo_uri) as first:
+    async with opened(mongo_uri, UNHURRIED_S) as first:
         first.serves_at("10.0.0.5:7070")
-        for _ in range(4):
+        for _ in range(2):
             second = new_store(mongo_uri)
             with pytest.raises(StoreInUseError, match="in use by another master") as refused:
                 await second.open()
@@ -338,7 +340,7 @@ async def test_a_master_whose_opening_takes_long_keeps_its_lease(
         await make(database)
 
     monkeypatch.setattr(mongo, "_make_indexes", make_slowly)
-    first, second = new_store(mongo_uri), new_store(mongo_uri)
+    first, second = new_store(mongo_uri, UNHURRIED_S), new_store(mongo_uri)
     opening = asyncio.create_task(first.open())
     await begun.wait()
     with pytest.raises(StoreInUseError):
@@ -536,6 +538,30 @@ async def test_two_documents_of_one_worker_are_refused_by_name(mongo_uri: str, d
     documents["WORKER_REGISTRY"].insert_many([{"worker_id": "w"}, {"worker_id": "w"}])
     with pytest.raises(StoreOpenError, match="WORKER_REGISTRY has two documents with the same worker_id"):
         await new_store(mongo_uri).open()
+
+
+@pytest.mark.parametrize(
+    ("collection", "document", "what"),
+    [
+        ("TASKS", {"task_id": 17}, "task_id is 17"),
+        ("TASKS", {"task_id": ""}, "task_id is ''"),
+        ("TASKS", {"command": "true"}, "task_id is None"),
+        ("WORKER_REGISTRY", {"total_cpu": 1.0}, "worker_id is None"),
+    ],
+)
+async def test_a_document_without_an_id_is_refused_by_its_name(
+    mongo_uri: str, documents: Any, existing: Any, collection: str, document: dict[str, Any], what: str
+) -> None:
+    documents[collection].insert_one({"_id": "this-one", **document})
+    with pytest.raises(StoreOpenError, match=rf"{collection} has a document \(this-one\) whose {what}; a"):
+        await new_store(mongo_uri).open()
+
+
+async def test_amounts_of_a_worker_that_are_no_numbers_are_nothing(mongo_uri: str, documents: Any) -> None:
+    documents["WORKER_REGISTRY"].insert_one({"worker_id": "w", "total_cpu": "8", "total_memory": None})
+    async with opened(mongo_uri) as store:
+        (known,) = (await store.load()).workers
+    assert (known.cpu, known.memory, known.gpu, known.storage) == (0.0, 0.0, 0.0, 0.0)
 
 
 async def test_a_newer_versions_database_is_left_alone(mongo_uri: str, documents: Any) -> None:

@@ -51,7 +51,7 @@ class Reader:
 
     async def all(self) -> str:
         """Everything until the end, which is the end of the call as well."""
-        await asyncio.wait_for(self.reading, 20)
+        await asyncio.wait_for(self.reading, 60)
         assert [chunk.is_complete for chunk in self.chunks] == [False] * (len(self.chunks) - 1) + [True]
         return self.text
 

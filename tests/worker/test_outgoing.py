@@ -80,7 +80,7 @@ async def test_wait_returns_for_what_was_added_and_only_then():
     await asyncio.sleep(0)
     assert not waiting.done()
     outgoing.finished(result("a"))
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 60)
     list(outgoing.take())
     waiting = asyncio.create_task(outgoing.wait())
     await asyncio.sleep(0)

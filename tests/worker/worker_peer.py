@@ -21,7 +21,7 @@ from worker.config import WorkerConfig
 ROOT = Path(__file__).resolve().parents[2]
 
 
-async def until(condition: Callable[[], object], timeout_s: float = 15.0) -> None:
+async def until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
     """Return as soon as the condition holds; AssertionError when it does not in time."""
     give_up = time.monotonic() + timeout_s
     while not condition():

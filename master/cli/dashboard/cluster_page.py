@@ -110,7 +110,7 @@ class _Numbers:
         for name, _ in _RESOURCES:
             total, free = getattr(found, f"total_{name}"), getattr(found, f"{name}_avail")
             self._resources[name](words.percent(total - free, total), output.used(total, free))
-        reasons = [(words.count(number), output.clean(why)) for why, number in found.queue_reasons]
+        reasons = why_tasks_wait(found)
         self._none.set_visibility(not reasons)
         if reasons != self._shown:
             self._shown = reasons
@@ -119,6 +119,16 @@ class _Numbers:
                 for number, reason in reasons:
                     ui.label(number)
                     ui.label(reason)
+
+
+def why_tasks_wait(found: ClusterStats) -> list[tuple[str, str]]:
+    """How many tasks wait, and why, each as text; together they are all that wait."""
+    reasons = [(words.count(number), output.clean(why)) for why, number in found.queue_reasons]
+    # Only the largest groups of like tasks have told theirs.
+    others = found.queued - sum(number for _, number in found.queue_reasons)
+    if others > 0:
+        reasons.append((words.count(others), "others; the page of each says why"))
+    return reasons
 
 
 def _resource(unit: str) -> Any:

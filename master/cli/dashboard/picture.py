@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, Generic, TypeVar
@@ -27,8 +28,9 @@ _log = logging.getLogger("rts.dashboard")
 class Topic(Generic[T]):
     """A question that somebody looks at, with its last answer.
 
-    `value` is None until the first answer; `refused` is the master's sentence where the last answer was a no.
-    A master that does not answer leaves both as they are.
+    `value` is None until the first answer; `refused` is the master's sentence where the last answer was a no,
+    or why there is no first answer yet from a master that answers others. A master that does not answer
+    leaves both as they are.
     """
 
     def __init__(self, ask: Callable[[], Awaitable[T]], period_s: float) -> None:
@@ -65,12 +67,14 @@ class Picture:
     """The topics that open pages look at, and whether a master answers.
 
     `silent_since` is the Unix time of the first call in a row that nobody answered, None when the last one
-    was answered; `silence` is its error.
+    was answered; `silence` is its error. A call that ran out of time while others were answered is slow, and
+    no silence.
     """
 
     def __init__(self) -> None:
         self.silent_since: float | None = None
         self.silence = ""
+        self._heard_at = -math.inf
         self._topics: dict[Hashable, Topic[Any]] = {}
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
@@ -136,12 +140,17 @@ class Picture:
 
     async def _ask(self, topic: Topic[Any]) -> bool:
         """Ask once; says whether a master answered."""
+        asked_at = time.monotonic()
         try:
             topic.value = await topic.ask()
             topic.refused = ""
         except RequestError as error:
             topic.refused = str(error)
         except (MasterUnreachableError, CallTimeoutError) as error:
+            if isinstance(error, CallTimeoutError) and self._heard_at > asked_at:
+                if topic.value is None:
+                    topic.refused = "The master answers, but not this in time; it is asked again."
+                return False
             if self.silent_since is None:
                 self.silent_since = time.time()
             self.silence = str(error)
@@ -154,4 +163,5 @@ class Picture:
             return True
         topic.settled.set()
         self.silent_since = None
+        self._heard_at = time.monotonic()
         return True

@@ -20,11 +20,11 @@ from rtscore.client import Candidate, Decision, Explanation, ExplanationRow, Tas
 _TERMS = (
     Column("worker", "Worker", "mono"),
     Column("risk", "Risk", "number"),
-    Column("runtime", "Runtime", "number", wide=True),
-    Column("late", "Late", "number", wide=True),
+    Column("runtime", "Runtime", "number"),
+    Column("late", "Late", "number"),
     Column("load", "Load", "number"),
-    Column("affinity", "Affinity", "number", wide=True),
-    Column("penalty", "Penalty", "number", wide=True),
+    Column("affinity", "Affinity", "number"),
+    Column("penalty", "Penalty", "number"),
 )
 _CANDIDATES = (*_TERMS, Column("more", "Behind the first", "number"))
 _NOW = (*_TERMS, Column("lacks", "Lacks", "long"))
@@ -218,7 +218,7 @@ def _steps(task: TaskInfo) -> list[tuple[str, str, str, str, str]]:
         (
             {"failed": "Failed", "cancelled": "Cancelled"}.get(task.state, "Finished"),
             task.finished_at,
-            f"ran {output.duration(task.runtime_s)}" if task.finished_at and task.started_at else "",
+            f"ran {output.duration(task.runtime_s)}" if task.runtime_s else "",
             "good" if task.state == "completed" else "bad",
         ),
     ]
@@ -294,9 +294,13 @@ def _placed(found: Explanation) -> str:
 
 def _counts(lacking: Mapping[str, int], closed: int) -> str:
     """How many workers lack what."""
-    parts = [f"{words.count(number)} lack {name}" for name, number in lacking.items() if number]
+    parts = [
+        f"{words.count(number)} {'lacks' if number == 1 else 'lack'} {name}"
+        for name, number in lacking.items()
+        if number
+    ]
     if closed:
-        parts.append(f"{words.count(closed)} take nothing now")
+        parts.append(f"{words.count(closed)} {'takes' if closed == 1 else 'take'} nothing now")
     return ", ".join(parts) or "none lacks anything"
 
 

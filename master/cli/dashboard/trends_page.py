@@ -71,7 +71,8 @@ class _TrendsView:
         self.look = self._look()
 
     def _show(self, topic: Topic[Timeline]) -> None:
-        if (found := topic.value) is None:
+        if (found := topic.value) is None or topic.refused:
+            self._note.text = topic.refused
             return
         wanted = "" if self._type.value == _ALL else str(self._type.value)
         buckets = found.series.get(wanted, ())

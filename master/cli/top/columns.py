@@ -61,7 +61,7 @@ WORKER_COLUMNS: Sequence[Column[WorkerInfo]] = (
     Column("LOAD", _BAR + 5, 2, lambda w, _: _bar(w.load), lambda w, _: w.load),
     Column(
         "CPU",
-        9,
+        10,
         4,
         lambda w, _: output.used(w.total_cpu, w.cpu_avail),
         lambda w, _: _taken(w.total_cpu, w.cpu_avail),
@@ -69,7 +69,7 @@ WORKER_COLUMNS: Sequence[Column[WorkerInfo]] = (
     ),
     Column(
         "MEM GiB",
-        9,
+        11,
         5,
         lambda w, _: output.used(w.total_memory, w.memory_avail),
         lambda w, _: _taken(w.total_memory, w.memory_avail),
@@ -77,7 +77,7 @@ WORKER_COLUMNS: Sequence[Column[WorkerInfo]] = (
     ),
     Column(
         "GPU",
-        5,
+        8,
         6,
         lambda w, _: output.used(w.total_gpu, w.gpu_avail),
         lambda w, _: _taken(w.total_gpu, w.gpu_avail),

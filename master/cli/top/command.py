@@ -106,4 +106,7 @@ def _watch(master: str, interval: float) -> None:
         poller = Poller(client, interval, view.wanted)
         view.attach(poller)
         poller.start()
-        show(view)
+        try:
+            show(view)
+        finally:
+            poller.leave()

@@ -41,11 +41,17 @@ class Poller:
         self._interval_s = interval_s
         self._wanted = wanted
         self._wake = Event()
+        self._left = False
         self._answers: SimpleQueue[Callable[[], None]] = SimpleQueue()
 
     def start(self) -> None:
         """Begin to look."""
         Thread(target=self._run, name="top", daemon=True).start()
+
+    def leave(self) -> None:
+        """Ask nothing more: the client is about to be closed."""
+        self._left = True
+        self._wake.set()
 
     def hurry(self) -> None:
         """Look again soon."""
@@ -62,6 +68,10 @@ class Poller:
             except ClientError as error:
                 said = str(error)
                 self._answers.put(lambda: no(said))
+            except ValueError:
+                # What gRPC raises for a call on a channel that has been closed.
+                if not self._left:
+                    raise
             else:
                 self._answers.put(lambda: then(answer))
 
@@ -85,7 +95,7 @@ class Poller:
         return self.error is not None or (asked_at is not None and time.monotonic() - asked_at > LATE_S)
 
     def _run(self) -> None:
-        while True:
+        while not self._left:
             self._wake.clear()
             began = self.asked_at = time.monotonic()
             try:
@@ -93,6 +103,10 @@ class Poller:
                 self.error = None
             except ClientError as error:
                 self.error = error
+            except ValueError:
+                if not self._left:
+                    raise
+                return
             self.asked_at = None
             took_s = time.monotonic() - began
             # A key that needs a newer picture shortens the interval, not what spares the master.
