@@ -162,6 +162,11 @@ class Store(Protocol):
         """Everything that a master needs to go on after a restart, as of one instant.
 
         Tasks by submission, oldest first, ties by id; attempts by task id and number; workers by id.
+
+        Raises
+        ------
+        StoreOpenError
+            When a task or a worker has no id.
         """
         ...
 

@@ -304,14 +304,6 @@ async def _make_indexes(database: Database) -> None:
             # Somebody's index on the same fields serves as well, unless it is to keep a second one out.
             if unique or error.code not in _INDEX_EXISTS:
                 raise
-    for name, key in ((TASKS, "task_id"), (WORKERS, "worker_id")):
-        # What is no text is neither above nor below one; both sides of it are found in the index.
-        unnamed = await database[name].find_one({key: {"$not": {"$gt": ""}}}, {key: 1})
-        if unnamed is not None:
-            raise StoreOpenError(
-                f"{name} has a document ({unnamed['_id']}) whose {key} is {unnamed.get(key)!r}; a non-empty "
-                "text is allowed"
-            )
 
 
 @contextlib.contextmanager

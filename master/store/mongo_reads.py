@@ -24,7 +24,7 @@ from master.records import (
     TaskState,
     WorkerRecord,
 )
-from master.store.base import Position, TaskQuery
+from master.store.base import Position, StoreOpenError, TaskQuery
 from master.store.mongo_documents import (
     ASSIGNMENTS,
     COMMIT,
@@ -88,6 +88,7 @@ class MongoReads:
 
     async def load(self) -> Snapshot:
         """What `Store.load` says; the caller sees to it that nothing is written meanwhile."""
+        await self._check_ids()
         tasks = await self._tasks({"status": {"$in": statuses(_UNFINISHED)}})
         attempts = [d async for d in self._of(ASSIGNMENTS).find({"open": True})]
         attempts += await self._foreign_attempts(tasks)
@@ -102,6 +103,16 @@ class MongoReads:
             workers=await self.workers(),
             tau=tau,
         )
+
+    async def _check_ids(self) -> None:
+        for name, key in ((TASKS, "task_id"), (WORKERS, "worker_id")):
+            # What is no text is neither above nor below one; both sides of it are found in the index.
+            unnamed = await self._of(name).find_one({key: {"$not": {"$gt": ""}}}, {key: 1})
+            if unnamed is not None:
+                raise StoreOpenError(
+                    f"{name} has a document ({unnamed['_id']}) whose {key} is {unnamed.get(key)!r}; "
+                    "a non-empty text is allowed"
+                )
 
     async def workers(self) -> tuple[WorkerRecord, ...]:
         """Every registered worker, by id."""

@@ -553,8 +553,11 @@ async def test_a_document_without_an_id_is_refused_by_its_name(
     mongo_uri: str, documents: Any, existing: Any, collection: str, document: dict[str, Any], what: str
 ) -> None:
     documents[collection].insert_one({"_id": "this-one", **document})
-    with pytest.raises(StoreOpenError, match=rf"{collection} has a document \(this-one\) whose {what}; a"):
-        await new_store(mongo_uri).open()
+    async with opened(mongo_uri) as store:
+        with pytest.raises(
+            StoreOpenError, match=rf"{collection} has a document \(this-one\) whose {what}; a"
+        ):
+            await store.load()
 
 
 async def test_amounts_of_a_worker_that_are_no_numbers_are_nothing(mongo_uri: str, documents: Any) -> None:
