@@ -41,7 +41,7 @@ def audit(book: Book, members: Members, queue: TaskQueue, reservations: Reservat
             )
             assert book.jobs.get(task_id) is attempt.job, f"attempt of {task_id} is of a task not in memory"
             assert attempt.job.attempt is attempt, f"{attempt.job} has another attempt than {member} holds"
-        wanted = member.state == "active" and member.reserved_for is None
+        wanted = member.takes and member.reserved_for is None
         assert member.schedulable == wanted == members.table.is_schedulable(member.id), (
             f"{member}: schedulable"
         )

@@ -16,15 +16,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import cast
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from master.jobs import Attempt, Job
 from master.line import Line
-from master.members import NO_ROOM, Amounts, Members, amounts_of, covers
+from master.members import NO_ROOM, Members, amounts_of, as_amounts, covers
 from master.queue import TaskQueue
 from rtscore.runtime_model import RuntimeModel, TypeRuntime, quantile, share_above, share_below
 
@@ -74,14 +72,14 @@ class _Room:
         self.size = members.live + len(members)
         everyone = list(members.by_id.values())
         open_now = np.array([member.schedulable for member in everyone], np.bool_)
-        self.free = _amounts(members.rooms()[open_now].sum(axis=0))
+        self.free = as_amounts(members.rooms()[open_now].sum(axis=0))
         # Of each resource the most that any worker has, empty, that takes tasks.
         totals = [NO_ROOM, *(member.totals for member in everyone if member.takes)]
-        self.largest = _amounts(np.max(totals, axis=0))
+        self.largest = as_amounts(np.max(totals, axis=0))
         attempts = [attempt for member in everyone for attempt in member.attempts.values()]
         per_s = np.array([1.0 / max(forecast.typical_s(attempt), 1e-3) for attempt in attempts])
         asked = np.array([amounts_of(attempt.job.task) for attempt in attempts]).reshape(-1, 4)
-        self.rate = _amounts(per_s @ asked)
+        self.rate = as_amounts(per_s @ asked)
 
     def stale(self, members: Members, now: float) -> bool:
         """Whether so much has changed, or so long ago, that it should be looked at anew."""
@@ -196,10 +194,6 @@ class Forecast:
                 lacking = max(ahead[k] + asked - free[k], asked)
                 wait_s = max(wait_s, lacking / rate[k] if rate[k] > 0.0 else math.inf)
         return wait_s
-
-
-def _amounts(of_each: NDArray[np.float64]) -> Amounts:
-    return cast(Amounts, tuple(of_each.tolist()))
 
 
 def _log(seconds: float, typical_s: float) -> float:

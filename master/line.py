@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from itertools import chain
-from typing import cast
 
 import numpy as np
 
 from master.jobs import Job, Standing
-from master.members import Amounts, plus
+from master.members import Amounts, as_amounts, plus
 from master.queue import TaskQueue, order
 
 
@@ -38,13 +37,13 @@ class _Part:
 
     def __init__(self, queue: TaskQueue, standing: Standing) -> None:
         groups = list(queue.groups.values())
-        members = [group.up_to(standing) for group in groups]
-        entries = list(chain.from_iterable(members))
+        of_groups = [group.up_to(standing) for group in groups]
+        entries = list(chain.from_iterable(of_groups))
         at = np.array([entry[0] for entry in entries], np.float64)
         seq = np.array([entry[1] for entry in entries], np.int64)
         by = np.lexsort((seq, at))
         requests = np.array([group.request for group in groups], np.float64).reshape(-1, 4)
-        asked = np.repeat(requests, [len(entries) for entries in members], axis=0)[by]
+        asked = np.repeat(requests, [len(own) for own in of_groups], axis=0)[by]
         # Lists, because a search in them is several times as fast as one in an array.
         self._at: list[float] = at[by].tolist()
         self._seq: list[int] = seq[by].tolist()
@@ -61,4 +60,4 @@ class _Part:
         return self._sum(bisect_left(self._seq, seq, first, last))
 
     def _sum(self, count: int) -> Amounts:
-        return cast(Amounts, tuple(self._before[count].tolist()))
+        return as_amounts(self._before[count])

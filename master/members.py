@@ -98,7 +98,7 @@ class Member:
     @property
     def takes(self) -> bool:
         """Whether it gets tasks, those aside that it may be kept free from."""
-        return self.active and not (self.stopping or self.record.draining)
+        return self.state == "active"
 
     def supports(self, executor: str) -> bool:
         """Whether it can run tasks of this executor; one that names none is believed to run all."""
@@ -284,6 +284,12 @@ def plus(one: Amounts, other: Amounts) -> Amounts:
 def amounts_of(task: Task) -> Amounts:
     """What a task asks."""
     return task.cpu, task.memory, task.gpu, task.storage
+
+
+def as_amounts(row: NDArray[np.float64]) -> Amounts:
+    """The amounts in an array of shape (4,)."""
+    cpu, memory, gpu, storage = row.tolist()
+    return cpu, memory, gpu, storage
 
 
 def totals_of(record: WorkerRecord) -> Amounts:

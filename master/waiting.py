@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from heapq import nsmallest
-from itertools import count
 
 import msgspec
 import numpy as np
 
 from master.jobs import Job, Standing
-from master.members import Amounts, Member, Members, amounts_of
+from master.members import Amounts, Member, Members, amounts_of, as_amounts
 from master.queue import TaskQueue
 from master.reasons import why_waiting
 
@@ -60,20 +59,20 @@ def waiting(job: Job, queue: TaskQueue, members: Members, now: float) -> Waiting
     """What a job that is queued, or would be, waits for; looks at every queued task and every worker."""
     hopeful, hopeless = queue.before(job)
     first = [entry[3] for entry in nsmallest(IDS, hopeful) + nsmallest(IDS, hopeless)]
-    asked, everyone = amounts_of(job.task), list(members.by_id.values())
-    missing = np.maximum(np.array(asked) - members.rooms(), 0.0)
+    asked = np.array(amounts_of(job.task))
+    missing = np.maximum(asked - members.rooms(), 0.0)
     # What is not asked is not missing, so what it is divided by does not matter.
-    shares = (missing / np.where(np.array(asked) > 0.0, asked, 1.0)).sum(axis=1)
-    whys = [_closed(member, job) for member in everyone]
-    near = nsmallest(ROWS, zip(map(bool, whys), shares.tolist(), members.by_id, count(), strict=False))
+    shares = (missing / np.where(asked > 0.0, asked, 1.0)).sum(axis=1).tolist()
+    whys = [_closed(member, job) for member in members.by_id.values()]
+    near = nsmallest(ROWS, zip(map(bool, whys), shares, members.by_id, range(len(whys)), strict=True))
     return Waiting(
         why_waiting(job, members, now),
         len(hopeful) + len(hopeless),
         tuple((other.task_id, other.spec.submission.user_id) for other in first[:IDS]),
         now > job.latest_start,
         "" if job.reserved is None else job.reserved.id,
-        len(everyone),
-        tuple(Lack(name, tuple(missing[row].tolist()), whys[row]) for _, _, name, row in near),
+        len(whys),
+        tuple(Lack(name, as_amounts(missing[row]), whys[row]) for _, _, name, row in near),
         tuple((missing > 0.0).sum(axis=0).tolist()),
         len(whys) - whys.count(""),
     )

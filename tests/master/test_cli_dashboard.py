@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from client_samples import STATS
 from peers import until
 
 from master.cli.dashboard import picture as pictures
@@ -20,7 +21,6 @@ from master.cli.failure import CommandError
 from rtscore.client import (
     AsyncMasterClient,
     CallTimeoutError,
-    ClusterStats,
     MasterUnreachableError,
     RequestError,
 )
@@ -203,23 +203,8 @@ async def test_only_own_pages_get_in(kind: str) -> None:
 
 
 def test_the_reasons_of_the_queue_are_those_of_all_that_waits() -> None:
-    stats = ClusterStats(
-        scheduler="rts",
-        queued=1374,
-        assigned=0,
-        running=0,
-        completed=0,
-        failed=0,
-        cancelled=0,
-        decisions=0,
-        fallbacks=0,
-        decision_p50_us=0.0,
-        decision_p99_us=0.0,
-        tau={},
-        started_at=1.0,
-        now=100.0,
-        queue_reasons=(("waits for room", 70), ("needs gpu 8", 4)),
-    )
+    reasons = (("waits for room", 70), ("needs gpu 8", 4))
+    stats = msgspec.structs.replace(STATS, queued=1374, queue_reasons=reasons)
     said = [("70", "waits for room"), ("4", "needs gpu 8")]
     assert why_tasks_wait(stats) == [*said, ("1\u202f300", "others; the page of each says why")]
     assert why_tasks_wait(msgspec.structs.replace(stats, queued=74)) == said

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from client_samples import STATS, TASK
 
 from master.cli.demo.report import Report, TypeLine, WorkerLine, make_report
 from master.cli.demo.verify import differences
@@ -22,19 +23,11 @@ FINISHED_AT = 10.0
 
 
 def told(task_id: str) -> TaskInfo:
-    return TaskInfo(
+    return msgspec.structs.replace(
+        TASK,
         task_id=task_id,
-        user_id="",
-        command="true",
-        docker_image="",
-        cpu=1.0,
-        memory=0.0,
-        gpu=0.0,
-        storage=0.0,
         task_type="mixed",
-        sla_multiplier=2.0,
         deadline=DEADLINES[task_id],
-        time_limit_s=0.0,
         state="completed",
         attempt=1,
         worker_id="w",
@@ -46,21 +39,14 @@ def told(task_id: str) -> TaskInfo:
         runtime_s=7.0,
         exit_code=0,
         sla_success=DEADLINES[task_id] >= FINISHED_AT,
-        reason="",
     )
 
 
 def stats(tau: float) -> ClusterStats:
-    return ClusterStats(
-        scheduler="rts",
-        queued=0,
-        assigned=0,
-        running=0,
+    return msgspec.structs.replace(
+        STATS,
         completed=2,
-        failed=0,
-        cancelled=0,
         decisions=2,
-        fallbacks=0,
         decision_p50_us=1.0,
         decision_p99_us=2.0,
         tau={"mixed": tau},

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 import time
 
+import client_samples
 import msgspec
 import pytest
+from client_samples import TASK
 
 from master.cli.top.columns import WORKER_COLUMNS
 from master.cli.top.pane import Pane
@@ -15,24 +17,9 @@ from master.cli.top.poller import Poller
 from master.cli.top.text import Line
 from master.cli.top.view import View
 from master.validate import MAX_SEARCH
-from rtscore.client import ClusterStats, MasterClient, RequestError, TaskInfo, WorkerInfo
+from rtscore.client import ClusterStats, MasterClient, RequestError, WorkerInfo
 
-STATS = ClusterStats(
-    scheduler="rts",
-    queued=1,
-    assigned=0,
-    running=0,
-    completed=0,
-    failed=0,
-    cancelled=0,
-    decisions=0,
-    fallbacks=0,
-    decision_p50_us=0.0,
-    decision_p99_us=0.0,
-    tau={},
-    started_at=1.0,
-    now=100.0,
-)
+STATS = msgspec.structs.replace(client_samples.STATS, queued=1, now=100.0)
 
 
 def later(seconds: float, tasks: int) -> ClusterStats:
@@ -66,41 +53,14 @@ def text(lines: list[Line]) -> str:
     return "\n".join("".join(part for part, _ in line) for line in lines)
 
 
-def queued(task_id: str) -> TaskInfo:
-    return TaskInfo(
-        task_id=task_id,
-        user_id="",
-        command="true",
-        docker_image="",
-        cpu=1.0,
-        memory=0.0,
-        gpu=0.0,
-        storage=0.0,
-        task_type="cpu-light",
-        sla_multiplier=2.0,
-        deadline=110.0,
-        time_limit_s=0.0,
-        state="queued",
-        attempt=0,
-        worker_id="",
-        tau=5.0,
-        submitted_at=100.0,
-        assigned_at=0.0,
-        started_at=0.0,
-        finished_at=0.0,
-        runtime_s=0.0,
-        exit_code=None,
-        sla_success=None,
-        reason="",
-    )
-
-
 def showing(client: MasterClient, *task_ids: str) -> tuple[View, Poller]:
     """A view of queued tasks whose poller asks only what keys ask."""
     view = View("127.0.0.1:9")
     poller = Poller(client, 3600.0, view.wanted)
     view.attach(poller)
-    poller.picture = Picture(STATS.now, STATS, [], [], [queued(each) for each in task_ids])
+    poller.picture = Picture(
+        STATS.now, STATS, [], [], [msgspec.structs.replace(TASK, task_id=each) for each in task_ids]
+    )
     view.take()
     view.key("t")
     return view, poller
